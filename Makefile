@@ -1,0 +1,45 @@
+# `make` prints what there is. Everything is done by cargo and by the command line of services/porchlight.
+.DEFAULT_GOAL := help
+.PHONY: help setup build up down city test lint fmt clean-servers
+
+BIN := $(or $(CARGO_TARGET_DIR),target)/debug/porchlight
+# Where `make up` keeps its servers' data.
+RUN := .dev/run
+
+help: ## What can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Check the toolchains, install missing Debian packages
+	@.ci/setup
+
+build: setup ## Build every program
+	cargo build --workspace --bins
+
+# Only if it is missing: what runs must be stoppable whatever state the sources are in.
+$(BIN):
+	@cargo build --quiet --package porchlight
+
+up: setup ## Start Kafka and Cassandra; eval "$(make -s up)" lets this shell's commands and tests find them
+	@cargo build --quiet --package porchlight
+	@$(BIN) servers up --dir $(RUN)
+
+down: $(BIN) ## Stop them; their data stay in .dev/run
+	@$(BIN) servers down --dir $(RUN)
+
+city: build ## A city that lives, in this terminal until Ctrl-C (RATE=events/s HOMES=n DATA=folder SEED=n)
+	@$(BIN) city $(if $(RATE),--rate $(RATE)) $(if $(HOMES),--homes $(HOMES)) $(if $(DATA),--data $(DATA)) \
+		$(if $(SEED),--seed $(SEED))
+
+test: ## Everything: lints, then every test, against servers of their own
+	@.ci/test
+
+lint: ## Formatting and clippy; any warning fails
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: ## Format
+	cargo fmt --all
+
+clean-servers: $(BIN) ## Stop every server under .dev/run and forget their data
+	@find $(RUN) -name lock -printf "%h\n" 2>/dev/null | while read -r dir; do $(BIN) servers down --dir "$$dir" || exit 1; done
+	rm -rf $(RUN)

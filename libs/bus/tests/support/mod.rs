@@ -1,0 +1,165 @@
+//! What the tests of the bus share.
+#![allow(dead_code)] // Each test binary uses its part.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures::future::BoxFuture;
+use porchlight_bus::{BusError, Consumer, ConsumerStatus, Handler, KafkaConfig, Outcome, Producer, Record, Topic};
+use porchlight_domain::{
+    ChosenId, Device, DeviceId, HomeId, HouseholdId, Plan, Point, SharingPolicy, Timestamp, Version,
+};
+use porchlight_wire::Wire as _;
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How long anything may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Settings for these brokers; the prefix is this test's own.
+pub(crate) fn config(bootstrap_servers: &str) -> KafkaConfig {
+    let own = Uuid::new_v4().simple().to_string();
+    KafkaConfig {
+        bootstrap_servers: bootstrap_servers.into(),
+        topic_prefix: format!("bus-{own}-"),
+        group_prefix: format!("bus-{own}-"),
+        message_timeout_ms: 8000,
+        produce_wait_ms: 10_000,
+        session_timeout_ms: 6000,
+        max_poll_interval_ms: 60_000,
+        drain_ms: 10_000,
+        fetch_wait_ms: 20,
+        max_in_flight_records: 1000,
+        max_in_flight_bytes: 1 << 20,
+        max_concurrent_keys: 8,
+    }
+}
+
+/// A device that differs from others by `n`.
+pub(crate) fn device(n: u128, version: u64) -> Device {
+    Device {
+        id: DeviceId(Uuid::from_u128(n)),
+        chosen: ChosenId(Uuid::from_u128(n)),
+        household: HouseholdId(Uuid::from_u128(n)),
+        home: HomeId(Uuid::from_u128(n)),
+        name: "porch".into(),
+        point: Point { lon_e7: 0, lat_e7: 0 },
+        policy: SharingPolicy::default(),
+        plan: Plan::default(),
+        credential: None,
+        deleted: false,
+        version: Version(version),
+        updated_at: Timestamp(0),
+    }
+}
+
+/// Publishes a device as the registry does.
+pub(crate) async fn publish(producer: &Producer, device: &Device) {
+    producer.send(Topic::Devices, Some(device.id.0.as_bytes()), &device.encode(), &[]).await.unwrap();
+}
+
+/// Waits until `what` holds, looking again and again.
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < until, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A handler made of a closure.
+pub(crate) struct Scripted<F>(pub(crate) F);
+
+impl<F: Fn(Arc<Record>) -> BoxFuture<'static, Outcome> + Send + Sync + 'static> Handler for Scripted<F> {
+    fn handle(&self, record: Arc<Record>) -> impl Future<Output = Outcome> + Send {
+        (self.0)(record)
+    }
+}
+
+/// A running consumer.
+pub(crate) struct Running {
+    pub(crate) status: ConsumerStatus,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), BusError>>,
+}
+
+impl Running {
+    /// Runs a consumer of `topics` as stage "test".
+    pub(crate) fn start<F>(config: &KafkaConfig, topics: &[Topic], handle: F) -> Self
+    where
+        F: Fn(Arc<Record>) -> BoxFuture<'static, Outcome> + Send + Sync + 'static,
+    {
+        let producer = Producer::new(config).unwrap();
+        let consumer = Consumer::new(config, "test", topics, Scripted(handle), producer).unwrap();
+        let (status, shutdown) = (consumer.status(), CancellationToken::new());
+        let task = tokio::spawn(consumer.run(shutdown.clone()));
+        Self { status, shutdown, task }
+    }
+
+    /// Stops it and waits for its end.
+    pub(crate) async fn stop(self) -> Result<(), BusError> {
+        self.shutdown.cancel();
+        self.ended().await
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(self) -> Result<(), BusError> {
+        tokio::time::timeout(PATIENCE, self.task).await.expect("the consumer ends").unwrap()
+    }
+}
+
+/// What was noted, in order.
+#[derive(Clone, Default)]
+pub(crate) struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Notes {
+    pub(crate) fn add(&self, note: impl Into<String>) {
+        self.0.lock().unwrap().push(note.into());
+    }
+
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(crate) fn has(&self, note: &str) -> bool {
+        self.all().iter().any(|n| n == note)
+    }
+
+    pub(crate) fn position(&self, note: &str) -> usize {
+        self.all().iter().position(|n| n == note).unwrap_or_else(|| panic!("{note} in {:?}", self.all()))
+    }
+}
+
+/// The value of a record, as text.
+pub(crate) fn text(record: &Record) -> String {
+    String::from_utf8(record.value.clone()).unwrap()
+}
+
+/// Sends `value` under `key`.
+pub(crate) async fn send(producer: &Producer, topic: Topic, key: &str, value: &str) {
+    producer.send(topic, Some(key.as_bytes()), value.as_bytes(), &[]).await.unwrap();
+}
+
+/// The sum of what the group of stage "test" has committed of a topic's partitions.
+pub(crate) async fn committed(config: &KafkaConfig, topic: Topic, partitions: i32) -> i64 {
+    let (group, name) = (format!("{}test", config.group_prefix), config.topic_name(topic));
+    let servers = config.bootstrap_servers.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", servers).set("group.id", group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&name, 0, partitions - 1);
+        let answer = client.committed_offsets(list, Duration::from_secs(10)).unwrap();
+        let sum = answer.elements().iter().map(|e| if let Offset::Offset(n) = e.offset() { n } else { 0 }).sum();
+        drop(answer);
+        sum
+    });
+    asked.await.unwrap()
+}

@@ -1,0 +1,125 @@
+//! Connections: HTTP/1.1 and HTTP/2 without TLS, bounded in number and in idleness, ended with grace.
+
+use std::{net::SocketAddr, path::Path, pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use http::Request;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
+
+use crate::metrics;
+
+/// Open connections of one server; who comes later waits in the system's queue.
+const MAX_CONNECTIONS: usize = 16_384;
+/// How long a head may take, and how long a connection may idle between two requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a peer of HTTP/2 is asked whether it is there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(20);
+const MAX_HEADERS: usize = 100;
+const MAX_HEAD_BYTES: u32 = 32 << 10;
+const MAX_STREAMS: u32 = 256;
+
+pub(super) struct Listener {
+    tcp: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds, says so in the log, and writes the address to `address_file` if that is not empty.
+    pub(super) async fn bind(server: &'static str, listen: &str, address_file: &str) -> Result<Self, String> {
+        let cannot = |e: std::io::Error| format!("{server}: cannot listen on {listen}: {e}");
+        let tcp = TcpListener::bind(listen).await.map_err(cannot)?;
+        let address = tcp.local_addr().map_err(cannot)?;
+        if !address_file.is_empty() {
+            write_whole(Path::new(address_file), &address.to_string())
+                .map_err(|e| format!("{server}: cannot write the address to {address_file}: {e}"))?;
+        }
+        tracing::info!(server, %address, "listening");
+        Ok(Self { tcp, address })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Until `shutdown`; then no connection is taken, and those that are open end after the request in hand.
+    pub(super) async fn run(self, router: Router, shutdown: CancellationToken) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                () = shutdown.cancelled() => break,
+                accepted = async {
+                    let place = Arc::clone(&places).acquire_owned().await;
+                    self.tcp.accept().await.map(|(stream, _)| (stream, place))
+                } => accepted,
+            };
+            match accepted {
+                Ok((stream, place)) => {
+                    let (router, shutdown) = (router.clone(), shutdown.clone());
+                    connections.spawn(async move {
+                        metrics::CONNECTIONS.inc();
+                        connection(stream, router, shutdown).await;
+                        metrics::CONNECTIONS.dec();
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, mostly: trying at once would only spin.
+                    tracing::warn!(%error, "cannot take a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        drop(self.tcp);
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+    // A failure here only means that the peer is gone; reading says so as well.
+    let _ = stream.set_nodelay(true);
+    // hyper's own timer begins with the first byte.
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        first = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => if !matches!(first, Ok(Ok(()))) { return },
+    }
+    let service = router.map_request(|request: Request<hyper::body::Incoming>| request.map(axum::body::Body::new));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_headers(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD_BYTES);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(error = %error, "a connection broke");
+    }
+}
+
+/// Nobody reads half an address: it is written beside the file and moved into its place.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let beside = path.with_extension("tmp");
+    std::fs::write(&beside, text)?;
+    std::fs::rename(&beside, path)
+}

@@ -1,0 +1,99 @@
+//! What is kept: three repositories behind traits, the CQL schema and its migrations, and the ScyllaDB/Cassandra adapter
+//! (the only place that names its driver).
+//!
+//! Invariants every adapter keeps: rows of events and items are written with the write time of their receipt and the
+//! time to live that is left, so a replay neither revives nor lengthens anything; registry rows are written by
+//! conditional write on their version, always; everything that is read past its expiry is absent.
+
+mod deliveries;
+pub mod metrics;
+mod registry;
+mod schema;
+mod scylla;
+mod timeline;
+
+pub use deliveries::{Deliveries, Delivery, DeliveryOutcome, LEDGER_MS, MAX_DELIVERIES_READ};
+pub use registry::{Household, Intent, IntentKind, MAX_INTENT_SPAN_MS, PlacedHome, Read, Registry, Written};
+pub use timeline::{FeedEntry, FeedOwner, FeedPosition, SeenEvent, Timeline};
+
+use std::sync::Arc;
+
+/// Why the store could not answer. Never "not found": that is `None`.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Away or overloaded: the same call may succeed later.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// A conditional write without an answer: it may or may not have been applied. Read again, serially.
+    #[error("the store did not say whether the write was applied: {0}")]
+    Unknown(String),
+    /// A stored row means nothing to this version.
+    #[error("a row of {table} cannot be read: {reason}")]
+    Corrupt {
+        /// Which table.
+        table: &'static str,
+        /// What is wrong with it, without its contents.
+        reason: String,
+    },
+    /// The request or schema is wrong: trying again cannot help.
+    #[error("the store refused: {0}")]
+    Refused(String),
+}
+
+/// The three repositories. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    /// Accounts, homes, devices, neighborhoods.
+    pub registry: Arc<dyn Registry>,
+    /// Events, items, feeds.
+    pub timeline: Arc<dyn Timeline>,
+    /// Pushes.
+    pub deliveries: Arc<dyn Deliveries>,
+}
+
+/// The `[cql]` section of every service's configuration. Every key has its default in the service's `default.toml`.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CqlConfig {
+    /// `host:port` of some nodes.
+    pub contact_points: Vec<String>,
+    /// The keyspace.
+    pub keyspace: String,
+    /// The data centre to prefer.
+    pub datacenter: String,
+    /// How long one request may take.
+    pub request_timeout_ms: u64,
+}
+
+impl Store {
+    /// Connects to ScyllaDB or Cassandra and prepares every statement.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while no node answers (call again), [`StoreError::Refused`] if the schema is missing
+    /// or older than this version (the sentence says: run `porchlight schema apply`).
+    pub async fn connect(config: &CqlConfig) -> Result<Self, StoreError> {
+        scylla::connect(config).await
+    }
+
+    /// Asks one trivial question, for the readiness probe.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.registry.ping().await
+    }
+}
+
+/// Applies the numbered files of `schema/` that are not applied yet, one at a time, under a conditional-write lock
+/// (concurrent DDL breaks Cassandra). Creates the keyspace from a template first. Safe to run twice and at once.
+/// Returns the names of the files applied just now.
+///
+/// The keyspace is created with `replication` copies in `config.datacenter` if there is none; one that exists is used as
+/// it is. What a file holds is compared by checksum: an applied file whose statements changed since is refused.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] while no node answers or another caller holds the lock (call again),
+/// [`StoreError::Refused`] if an applied file was changed, or the database does not accept a statement.
+pub async fn apply_schema(config: &CqlConfig, replication: u8) -> Result<Vec<String>, StoreError> {
+    scylla::apply_schema(config, replication).await
+}

@@ -1,0 +1,174 @@
+//! Settings: every key stands with its default and a comment in `default.toml`. Dangerous pairs are refused when the
+//! configuration is read.
+
+use porchlight_bus::KafkaConfig;
+use porchlight_chassis::config::{AdminConfig, HttpConfig, LifecycleConfig, LogConfig};
+use porchlight_push::PushConfig;
+use porchlight_store::CqlConfig;
+
+use crate::auth::AuthConfig;
+
+/// Every key, its default and a comment.
+pub const DEFAULT_TOML: &str = include_str!("../default.toml");
+
+/// The configuration of the gateway, checked.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(try_from = "Sections")]
+pub struct Config(Sections);
+
+impl std::ops::Deref for Config {
+    type Target = Sections;
+    fn deref(&self) -> &Sections {
+        &self.0
+    }
+}
+
+/// The sections as they are read.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sections {
+    /// `[log]`.
+    pub log: LogConfig,
+    /// `[lifecycle]`.
+    pub lifecycle: LifecycleConfig,
+    /// `[admin]`.
+    pub admin: AdminConfig,
+    /// `[http]`.
+    pub http: HttpConfig,
+    /// `[kafka]`.
+    pub kafka: KafkaConfig,
+    /// `[cql]`.
+    pub cql: CqlConfig,
+    /// `[push]`.
+    pub push: PushConfig,
+    /// `[auth]`.
+    pub auth: AuthConfig,
+    /// `[gateway]`.
+    pub gateway: GatewayConfig,
+}
+
+/// The `[gateway]` section.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// How far back feeds reach, days.
+    pub feed_days: u16,
+    /// How long the neighborhoods in memory count as current after their topic was last confirmed caught up.
+    pub neighborhoods_max_age_ms: u64,
+    /// How often unfinished registry writes are looked for.
+    pub sweep_every_ms: u64,
+    /// How long it is remembered whether an account is an operator by the command line.
+    pub operator_cache_ms: u64,
+    /// How many homes that wait for verification are listed at once, at most.
+    pub max_pending_homes: usize,
+}
+
+impl TryFrom<Sections> for Config {
+    type Error = String;
+
+    fn try_from(c: Sections) -> Result<Self, String> {
+        c.kafka.check().map_err(|e| e.to_string())?;
+        c.auth.check()?;
+        for (smaller, small, larger, large, else_) in [
+            (
+                "kafka.produce_wait_ms",
+                c.kafka.produce_wait_ms,
+                "http.request_timeout_ms",
+                c.http.request_timeout_ms,
+                "else a request is given up while its record is still delivered",
+            ),
+            (
+                "cql.request_timeout_ms",
+                c.cql.request_timeout_ms,
+                "http.request_timeout_ms",
+                c.http.request_timeout_ms,
+                "else a request is given up while the store still works on it",
+            ),
+            (
+                "http.request_timeout_ms",
+                c.http.request_timeout_ms,
+                "lifecycle.drain_ms",
+                c.lifecycle.drain_ms,
+                "else a drain cuts requests in hand",
+            ),
+        ] {
+            if small >= large {
+                return Err(format!("{smaller} ({small}) must be below {larger} ({large}): {else_}"));
+            }
+        }
+        if c.http.max_body_bytes > c.http.max_decoded_bytes {
+            return Err(
+                "http.max_body_bytes must not be above http.max_decoded_bytes: a plain body is its own decoding"
+                    .to_owned(),
+            );
+        }
+        for (key, value, range) in [
+            ("gateway.feed_days", u64::from(c.gateway.feed_days), 1..=400),
+            ("gateway.neighborhoods_max_age_ms", c.gateway.neighborhoods_max_age_ms, 2_000..=60_000),
+            ("gateway.sweep_every_ms", c.gateway.sweep_every_ms, 100..=60_000),
+            ("gateway.operator_cache_ms", c.gateway.operator_cache_ms, 0..=60_000),
+            ("gateway.max_pending_homes", c.gateway.max_pending_homes as u64, 1..=1_000),
+            ("cql.request_timeout_ms", c.cql.request_timeout_ms, 1..=60_000),
+        ] {
+            if !range.contains(&value) {
+                return Err(format!("{key} is from {} to {}", range.start(), range.end()));
+            }
+        }
+        Ok(Self(c))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn load(pairs: &[(&str, &str)]) -> Result<Config, String> {
+        let mut env = vec![("PORCHLIGHT_AUTH__ISSUER".to_owned(), "https://issuer.example".to_owned())];
+        env.extend(pairs.iter().map(|(k, v)| (format!("PORCHLIGHT_{k}"), (*v).to_owned())));
+        porchlight_chassis::config::load(DEFAULT_TOML, None, env).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_defaults_lack_only_the_issuer() {
+        let config = load(&[]).unwrap();
+        assert_eq!(config.auth.audience, "porchlight");
+        assert!(load(&[("AUTH__ISSUER", "")]).unwrap_err().contains("auth.issuer"));
+    }
+
+    #[test]
+    fn dangerous_pairs_are_refused_with_both_keys_named() {
+        for (key, value, names) in [
+            ("KAFKA__PRODUCE_WAIT_MS", "15000", ["kafka.produce_wait_ms", "http.request_timeout_ms"]),
+            ("KAFKA__MESSAGE_TIMEOUT_MS", "5000", ["kafka.message_timeout_ms", "kafka.produce_wait_ms"]),
+            ("CQL__REQUEST_TIMEOUT_MS", "20000", ["cql.request_timeout_ms", "http.request_timeout_ms"]),
+            ("LIFECYCLE__DRAIN_MS", "9000", ["http.request_timeout_ms", "lifecycle.drain_ms"]),
+            ("HTTP__MAX_DECODED_BYTES", "1000", ["http.max_body_bytes", "http.max_decoded_bytes"]),
+        ] {
+            let line = load(&[(key, value)]).unwrap_err();
+            assert!(names.iter().all(|name| line.contains(name)), "{key}: {line}");
+        }
+    }
+
+    #[test]
+    fn what_would_let_anybody_in_is_refused() {
+        for (key, value, part) in [
+            ("AUTH__ALGORITHMS", "[\"HS256\"]", "HS256"),
+            ("AUTH__ALGORITHMS", "[\"none\"]", "none"),
+            ("AUTH__ALGORITHMS", "[]", "auth.algorithms"),
+            ("AUTH__AUDIENCE", "", "auth.audience"),
+            ("AUTH__ISSUER", "http://issuer.example", "auth.allow_http"),
+            ("AUTH__JWKS_URL", "http://issuer.example/keys", "auth.allow_http"),
+            ("AUTH__LEEWAY_S", "3600", "auth.leeway_s"),
+        ] {
+            let line = load(&[(key, value)]).unwrap_err();
+            assert!(line.contains(part), "{key}: {line}");
+        }
+        assert!(load(&[("AUTH__ISSUER", "http://127.0.0.1:8080")]).is_ok(), "loopback is the machine itself");
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(load(&[("GATEWAY__FEED_WEEKS", "1")]).unwrap_err().contains("feed_weeks"));
+    }
+}

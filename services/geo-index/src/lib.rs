@@ -1,0 +1,15 @@
+//! geo-index: from an accepted event to the item it is part of, the neighborhoods that hold it, and the alert it becomes.
+//!
+//! It knows polygons and devices' events, and nothing of people. It owns the rows of events, items and feeds, and is the
+//! only one who makes alerts of events. [`decide`] says what a record means; [`indexer`] reads and writes for it.
+
+mod config;
+mod connect;
+pub mod decide;
+pub mod indexer;
+pub mod metrics;
+mod service;
+
+pub use config::{Config, DEFAULT_TOML, NeighborhoodsConfig};
+pub use indexer::{Alerts, Indexer, Locate};
+pub use service::{run, start};

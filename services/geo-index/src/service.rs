@@ -1,0 +1,103 @@
+//! The process: what runs, in which order it ends, and how it waits for what it depends on.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use porchlight_bus::{BusError, Consumer, Producer, Table, Topic};
+use porchlight_chassis::{
+    health::Health,
+    http,
+    lifecycle::{Manager, Phase},
+};
+use porchlight_domain::SystemClock;
+use porchlight_neighborhoods::Neighborhoods;
+use porchlight_wire::NeighborhoodRecord;
+
+use crate::{Config, Indexer, Locate, connect, metrics};
+
+/// How often what is depended on is probed.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How long one probe may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the consumer's last word counts.
+const STATUS_STALE: Duration = Duration::from_secs(5);
+
+/// Runs the service until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A setting that cannot be, or the component that died, in a sentence.
+pub async fn run(config: Config) -> Result<(), String> {
+    let health = Health::new();
+    let mut manager = Manager::new(health.clone(), Duration::from_millis(config.lifecycle.drain_ms));
+    start(config, &health, &mut manager)?;
+    manager.run().await
+}
+
+/// Puts the service's components into a process. Kafka, the store or its schema may be away: it waits, not ready, and
+/// says for what.
+///
+/// # Errors
+/// A setting that cannot be.
+pub fn start(config: Config, health: &Health, manager: &mut Manager) -> Result<(), String> {
+    metrics::register();
+    let base = manager.token(Phase::Base);
+    manager.spawn("admin", Phase::Base, http::admin(&config.admin, health.clone(), base.clone()));
+
+    let neighborhoods = Neighborhoods::new();
+    let fed = neighborhoods.clone();
+    let (table, keep_table) = Table::<NeighborhoodRecord>::start(
+        &config.kafka,
+        Duration::from_millis(config.neighborhoods.max_age_ms),
+        move |records| {
+            fed.apply(records);
+            metrics::neighborhoods(fed.snapshot().len());
+        },
+        base.clone(),
+    )
+    .map_err(|e| e.to_string())?;
+    manager.spawn("neighborhoods", Phase::Base, keep_table);
+    let probed = table.clone();
+    let look = move || std::future::ready(probed.ready());
+    let loaded = health.probe("neighborhoods", PROBE_EVERY, PROBE_TIMEOUT, look, base.clone());
+    manager.spawn("neighborhoods probe", Phase::Base, ended_well(loaded));
+
+    let (connection, connecting) = connect::connect(config.cql.clone(), base.clone());
+    manager.spawn("store", Phase::Base, ended_well(connecting));
+    let probed = connection.clone();
+    let ping = move || {
+        let probed = probed.clone();
+        async move { probed.probe().await }
+    };
+    let answers = health.probe("store", PROBE_EVERY, PROBE_TIMEOUT, ping, base);
+    manager.spawn("store probe", Phase::Base, ended_well(answers));
+
+    let producer = Producer::new(&config.kafka).map_err(|e| e.to_string())?;
+    let condition = health.condition("events", Some(STATUS_STALE));
+    let stop = manager.token(Phase::Work);
+    manager.spawn("geo-index", Phase::Work, async move {
+        let Some(store) = connection.established(&stop).await else { return Ok::<(), BusError>(()) };
+        let locate: Locate = Box::new(move |point| {
+            table.ready()?;
+            Ok(neighborhoods.snapshot().locate(point))
+        });
+        let indexer = Indexer::new(store.timeline, producer.clone(), locate, Arc::new(SystemClock));
+        let consumer = Consumer::new(&config.kafka, "geo-index", &[Topic::Events], indexer, producer)?;
+        let status = consumer.status();
+        let telling = async {
+            loop {
+                condition.set(status.ready());
+                tokio::time::sleep(PROBE_EVERY).await;
+            }
+        };
+        tokio::select! {
+            ended = consumer.run(stop) => ended,
+            () = telling => Ok(()),
+        }
+    });
+    Ok(())
+}
+
+/// For components that cannot fail.
+async fn ended_well(component: impl Future<Output = ()>) -> Result<(), Infallible> {
+    component.await;
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! `porchlight schema`: the tables.
+
+use clap::Subcommand;
+
+use super::{Config, Failure};
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Make the keyspace and the tables that are missing. Safe to repeat, and at the same time from several places.
+    #[command(after_help = "Examples:\n  porchlight schema apply\n  porchlight --config production.toml schema apply \
+        --replication 3")]
+    Apply {
+        /// Copies of each row, if the keyspace is made now.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+        replication: u8,
+    },
+}
+
+pub(super) async fn run(command: Command, config: Config) -> Result<String, Failure> {
+    let Command::Apply { replication } = command;
+    let applied = porchlight_store::apply_schema(&config.cql, replication)
+        .await
+        .map_err(|e| Failure::Failed(format!("{e}\n(cql.contact_points is {})", config.cql.contact_points.join(", "))))?;
+    let keyspace = &config.cql.keyspace;
+    Ok(match applied.as_slice() {
+        [] => format!("keyspace {keyspace}: nothing to do\n"),
+        applied => format!("keyspace {keyspace}: applied {}\n", applied.join(", ")),
+    })
+}

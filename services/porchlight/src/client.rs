@@ -1,0 +1,136 @@
+//! A client of Porchlight's HTTP surface, as an app or a camera would have: what the city and the tests talk through.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+
+/// An answer, read to its end.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body; `Null` if it is empty or no JSON.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body, if the status says that all went well.
+    ///
+    /// # Errors
+    /// Status and body otherwise.
+    pub fn ok(self) -> Result<Value, String> {
+        if self.status.is_success() { Ok(self.body) } else { Err(format!("{}: {}", self.status, self.body)) }
+    }
+
+    /// The stable code of a problem.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+}
+
+/// Talks to one base URL with one bearer token.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl Client {
+    /// `base`: e.g. `http://127.0.0.1:8080`. An empty token sends none.
+    pub fn new(http: &reqwest::Client, base: &str, token: &str) -> Self {
+        Self { http: http.clone(), base: base.to_owned(), token: token.to_owned() }
+    }
+
+    /// The same caller at another base URL.
+    pub fn at(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
+    /// Any call, with a JSON body unless it is `Null`.
+    ///
+    /// # Errors
+    /// No answer came: nothing is known of what happened.
+    pub async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Answer, String> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).timeout(Duration::from_secs(20));
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
+        if !body.is_null() {
+            request = request.json(body);
+        }
+        Self::read(request).await
+    }
+
+    /// A body of any type.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn post_bytes(&self, path: &str, content_type: &str, body: Vec<u8>) -> Result<Answer, String> {
+        let request = self.http.post(format!("{}{path}", self.base)).timeout(Duration::from_secs(20));
+        Self::read(request.bearer_auth(&self.token).header("content-type", content_type).body(body)).await
+    }
+
+    async fn read(request: reqwest::RequestBuilder) -> Result<Answer, String> {
+        let answer = request.send().await.map_err(|e| format!("no answer: {e}"))?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let bytes = answer.bytes().await.map_err(|e| format!("half an answer: {e}"))?;
+        Ok(Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) })
+    }
+
+    /// `GET`.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn get(&self, path: &str) -> Result<Answer, String> {
+        self.call(Method::GET, path, &Value::Null).await
+    }
+
+    /// `PUT`.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer, String> {
+        self.call(Method::PUT, path, body).await
+    }
+
+    /// `POST`.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer, String> {
+        self.call(Method::POST, path, body).await
+    }
+
+    /// `DELETE`.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn delete(&self, path: &str) -> Result<Answer, String> {
+        self.call(Method::DELETE, path, &Value::Null).await
+    }
+
+    /// All pages of a list, joined.
+    ///
+    /// # Errors
+    /// A page that could not be had.
+    pub async fn pages(&self, path: &str, member: &str) -> Result<Vec<Value>, String> {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("{path}?limit=100{cursor}")).await?.ok()?;
+            all.extend(page[member].as_array().into_iter().flatten().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(all),
+            }
+        }
+    }
+}
+
+/// A position as the API takes it.
+pub fn position(lon_e7: i32, lat_e7: i32) -> Value {
+    json!({ "lon": f64::from(lon_e7) / 1e7, "lat": f64::from(lat_e7) / 1e7 })
+}

@@ -1,0 +1,208 @@
+//! Porchlight's services as separate processes on this machine: each its own binary, its own configuration file, ports
+//! chosen by the system. What lives in them is not known here; the city and the end-to-end tests are.
+
+mod configuration;
+mod process;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use porchlight_bus::KafkaConfig;
+use porchlight_standins::servers::Servers;
+use porchlight_store::CqlConfig;
+
+pub use configuration::Settings;
+use process::Process;
+
+/// One of the four services.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Service {
+    /// What cameras talk to.
+    Ingest,
+    /// From point to neighborhoods.
+    GeoIndex,
+    /// From alert to phone.
+    Notification,
+    /// What people talk to.
+    Gateway,
+}
+
+impl Service {
+    /// In the order in which they are started.
+    pub const ALL: [Self; 4] = [Self::Gateway, Self::GeoIndex, Self::Notification, Self::Ingest];
+
+    /// Its name, as in its binary `porchlight-NAME`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::GeoIndex => "geo-index",
+            Self::Notification => "notification",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    fn has_api(self) -> bool {
+        match self {
+            Self::Ingest | Self::Gateway => true,
+            Self::GeoIndex | Self::Notification => false,
+        }
+    }
+}
+
+/// The services of one deployment, each with any number of processes. Dropped without [`Deployment::stop`], it kills
+/// them.
+#[derive(Debug)]
+pub struct Deployment {
+    settings: Settings,
+    processes: BTreeMap<(Service, usize), Process>,
+}
+
+impl Deployment {
+    /// Makes schema and topics, starts `replicas` processes of each service with their files in `dir`, and waits until
+    /// all are ready.
+    ///
+    /// # Errors
+    /// A sentence, with the end of the log of the process that failed.
+    pub async fn start(
+        dir: &Path,
+        settings: Settings,
+        replicas: impl Fn(Service) -> usize,
+        progress: &dyn Fn(&str),
+    ) -> Result<Self, String> {
+        std::fs::create_dir_all(dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
+        progress("applying the schema");
+        porchlight_store::apply_schema(&settings.cql(), 1).await.map_err(|e| e.to_string())?;
+        progress("applying the topics");
+        porchlight_bus::apply_topics(&settings.kafka(), settings.partitions, 1).await.map_err(|e| e.to_string())?;
+
+        let mut deployment = Self { settings, processes: BTreeMap::new() };
+        for service in Service::ALL {
+            for n in 0..replicas(service) {
+                let process = Process::prepare(dir, service, n, &deployment.settings)?;
+                deployment.processes.insert((service, n), process);
+                deployment.spawn(service, n)?;
+            }
+        }
+        progress("waiting for the services");
+        deployment.ready(Duration::from_secs(90)).await?;
+        Ok(deployment)
+    }
+
+    /// What it is connected to.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The processes.
+    pub fn processes(&self) -> impl Iterator<Item = (Service, usize)> + '_ {
+        self.processes.keys().copied()
+    }
+
+    /// Base URL of a service's API.
+    pub fn api(&self, service: Service, n: usize) -> String {
+        self.processes.get(&(service, n)).and_then(Process::api).unwrap_or_default()
+    }
+
+    /// Base URL of a process's `/livez`, `/readyz` and `/metrics`.
+    pub fn admin(&self, service: Service, n: usize) -> String {
+        self.processes.get(&(service, n)).and_then(Process::admin).unwrap_or_default()
+    }
+
+    /// The log file of a process.
+    pub fn log(&self, service: Service, n: usize) -> PathBuf {
+        self.processes.get(&(service, n)).map(Process::log).unwrap_or_default()
+    }
+
+    /// Starts a process that does not run (again, after [`Deployment::kill`]).
+    ///
+    /// # Errors
+    /// The binary is not there.
+    pub fn spawn(&mut self, service: Service, n: usize) -> Result<(), String> {
+        self.processes.get_mut(&(service, n)).ok_or("no such process")?.spawn()
+    }
+
+    /// Kills a process at once (SIGKILL) and waits for its end.
+    pub fn kill(&mut self, service: Service, n: usize) {
+        if let Some(process) = self.processes.get_mut(&(service, n)) {
+            process.kill();
+        }
+    }
+
+    /// Waits until every running process says that it is ready.
+    ///
+    /// # Errors
+    /// One ended, or was not ready in time: what its `/readyz` said last, and the end of its log.
+    pub async fn ready(&mut self, within: Duration) -> Result<(), String> {
+        let until = tokio::time::Instant::now() + within;
+        for process in self.processes.values_mut() {
+            process.ready(until).await?;
+        }
+        Ok(())
+    }
+
+    /// The name of a process that has ended by itself, if any.
+    pub fn ended(&mut self) -> Option<String> {
+        self.processes.values_mut().find_map(Process::ended)
+    }
+
+    /// Ends all processes (SIGTERM; intake first, each waits for its drain).
+    ///
+    /// # Errors
+    /// The names of those that did not drain and exit 0.
+    pub async fn stop(mut self) -> Result<(), String> {
+        let mut failed = Vec::new();
+        for service in Service::ALL.into_iter().rev() {
+            let ours = || (service, 0)..=(service, usize::MAX);
+            self.processes.range(ours()).for_each(|(_, p)| p.terminate());
+            for process in self.processes.range_mut(ours()).map(|(_, p)| p) {
+                failed.extend(process.wait(Duration::from_secs(30)).await.err());
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
+    }
+}
+
+impl Settings {
+    /// Kafka, as the services are told.
+    pub fn kafka(&self) -> KafkaConfig {
+        KafkaConfig {
+            bootstrap_servers: self.servers.kafka.clone(),
+            topic_prefix: format!("{}-", self.name),
+            group_prefix: format!("{}-", self.name),
+            ..configuration::client_defaults().kafka
+        }
+    }
+
+    /// The database, as the services are told.
+    pub fn cql(&self) -> CqlConfig {
+        CqlConfig {
+            contact_points: vec![self.servers.cassandra.clone()],
+            keyspace: self.name.clone(),
+            ..configuration::client_defaults().cql
+        }
+    }
+}
+
+/// A name that no other deployment on the same servers has: of topics, groups and keyspace.
+pub fn unique_name(stem: &str) -> String {
+    format!("{stem}_{}", &uuid::Uuid::new_v4().simple().to_string()[..12])
+}
+
+/// Ends what an earlier, killed, run left in `dir`.
+///
+/// # Errors
+/// A process would not end.
+pub fn clear(dir: &Path) -> Result<(), String> {
+    process::clear(dir)
+}
+
+/// Servers and deployment need no more than this of each other.
+impl Settings {
+    /// Settings of a deployment named `name` on these servers.
+    pub fn new(name: String, servers: Servers) -> Self {
+        Self { name, servers, partitions: 4, issuer: String::new(), recorder: String::new(), log_filter: "info".into() }
+    }
+}

@@ -1,0 +1,214 @@
+//! One process: its files, its start, its end.
+
+use std::{
+    fs::File,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{Service, Settings};
+
+#[derive(Debug)]
+pub(super) struct Process {
+    service: Service,
+    /// e.g. `ingest-0`: the stem of its files.
+    name: String,
+    dir: PathBuf,
+    settings: Settings,
+    child: Option<Child>,
+}
+
+impl Process {
+    pub(super) fn prepare(dir: &Path, service: Service, n: usize, settings: &Settings) -> Result<Self, String> {
+        let name = format!("{}-{n}", service.name());
+        let process = Self { service, name, dir: dir.to_owned(), settings: settings.clone(), child: None };
+        let vapid_key = process.vapid_key();
+        if !vapid_key.exists() {
+            write(&vapid_key, &porchlight_push::mint_vapid_key())?;
+        }
+        for stale in ["admin", "api"] {
+            let _ = std::fs::remove_file(process.file(stale));
+        }
+        Ok(process)
+    }
+
+    fn vapid_key(&self) -> PathBuf {
+        self.dir.join("vapid.key")
+    }
+
+    /// Any port at first; the same again after a restart, where its clients look for it.
+    fn configure(&self) -> Result<(), String> {
+        let (admin, api) = (self.file("admin"), self.file("api"));
+        let address = |file: &Path| std::fs::read_to_string(file).unwrap_or_else(|_| "127.0.0.1:0".into());
+        let mut listen = vec![("admin", address(&admin), admin.as_path())];
+        if self.service.has_api() {
+            listen.push(("http", address(&api), api.as_path()));
+        }
+        let toml = self.settings.file(self.service, &listen, &self.vapid_key());
+        write(&self.file("toml"), &toml)
+    }
+
+    fn file(&self, extension: &str) -> PathBuf {
+        self.dir.join(format!("{}.{extension}", self.name))
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.file("log")
+    }
+
+    pub(super) fn spawn(&mut self) -> Result<(), String> {
+        self.configure()?;
+        let log = File::options().create(true).append(true).open(self.log()).map_err(|e| e.to_string())?;
+        let binary = binary(self.service)?;
+        let child = Command::new(&binary)
+            .arg("--config")
+            .arg(self.file("toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            // Its own group: Ctrl-C reaches the one who drains the city in order, and not everybody at once.
+            .process_group(0)
+            .spawn()
+            .map_err(|e| format!("cannot start {}: {e}", binary.display()))?;
+        write(&self.file("pid"), &child.id().to_string())?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    pub(super) fn api(&self) -> Option<String> {
+        url(&self.file("api"))
+    }
+
+    pub(super) fn admin(&self) -> Option<String> {
+        url(&self.file("admin"))
+    }
+
+    /// A sentence if it has ended without being asked to.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        let status = self.child.as_mut()?.try_wait().ok()??;
+        self.child = None;
+        let _ = std::fs::remove_file(self.file("pid"));
+        Some(format!("{} ended ({status}); its log ends:\n{}", self.name, tail(&self.log())))
+    }
+
+    pub(super) async fn ready(&mut self, until: Instant) -> Result<(), String> {
+        let http = reqwest::Client::new();
+        let mut said = "it does not listen yet".to_owned();
+        while self.child.is_some() {
+            if let Some(ended) = self.ended() {
+                return Err(ended);
+            }
+            let listens = !self.service.has_api() || self.api().is_some();
+            if let (true, Some(admin)) = (listens, self.admin()) {
+                let asked = http.get(format!("{admin}/readyz")).timeout(Duration::from_secs(2)).send().await;
+                match asked {
+                    Ok(answer) if answer.status().is_success() => return Ok(()),
+                    Ok(answer) => said = answer.text().await.unwrap_or_default(),
+                    Err(e) => said = e.to_string(),
+                }
+            }
+            if Instant::now() > until {
+                return Err(format!("{} is not ready: {said}\nits log ends:\n{}", self.name, tail(&self.log())));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+            let _ = std::fs::remove_file(self.file("pid"));
+        }
+    }
+
+    pub(super) fn terminate(&self) {
+        if let Some(child) = &self.child {
+            signal(child.id(), "TERM");
+        }
+    }
+
+    pub(super) async fn wait(&mut self, within: Duration) -> Result<(), String> {
+        let until = Instant::now() + within;
+        while let Some(child) = &mut self.child {
+            match child.try_wait() {
+                Ok(Some(status)) => {
+                    self.child = None;
+                    let _ = std::fs::remove_file(self.file("pid"));
+                    if !status.success() {
+                        return Err(format!("{} ended with {status}; its log ends:\n{}", self.name, tail(&self.log())));
+                    }
+                }
+                Ok(None) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(20)).await,
+                Ok(None) | Err(_) => {
+                    self.kill();
+                    return Err(format!("{} did not drain in time and was killed", self.name));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Signals by the `kill` command of the shell's own package: the safe way without a line of `unsafe`.
+fn signal(pid: u32, name: &str) {
+    let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
+}
+
+/// The binaries of the services stand beside this one (or one folder up, for a test's).
+fn binary(service: Service) -> Result<PathBuf, String> {
+    let here = std::env::current_exe().map_err(|e| e.to_string())?;
+    let name = format!("porchlight-{}", service.name());
+    here.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(&name))
+        .find(|path| path.is_file())
+        .ok_or_else(|| format!("{name} is not beside {}: run `cargo build --workspace`", here.display()))
+}
+
+pub(super) fn clear(dir: &Path) -> Result<(), String> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(()) };
+    for path in entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "pid")) {
+        let pid = std::fs::read_to_string(&path).ok().and_then(|p| p.trim().parse::<u32>().ok());
+        // The number may be someone else's by now: only a process that was started with a file of this folder is ours.
+        let ours = |pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.contains(&dir.display().to_string()))
+        };
+        if let Some(pid) = pid.filter(ours) {
+            signal(pid, "KILL");
+        }
+        std::fs::remove_file(&path).map_err(|e| format!("cannot remove {}: {e}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn url(address_file: &Path) -> Option<String> {
+    let address = std::fs::read_to_string(address_file).ok()?;
+    Some(format!("http://{}", address.trim()))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let mut options = File::options();
+    options.create(true).truncate(true).write(true).mode(0o600);
+    let written = options.open(path).and_then(|mut f| f.write_all(text.as_bytes()));
+    written.map_err(|e| format!("cannot write {}: {e}", path.display()))
+}
+
+fn tail(path: &Path) -> String {
+    let log = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().rev().take(12).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}

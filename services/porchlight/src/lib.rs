@@ -1,0 +1,9 @@
+//! The operator's command line, and what the city and the end-to-end tests are made of.
+
+pub mod city;
+pub mod cli;
+pub mod client;
+pub mod deployment;
+
+/// The commented defaults of the command line: every key there is.
+pub const DEFAULT_TOML: &str = include_str!("../default.toml");

@@ -1,0 +1,5 @@
+//! `porchlight`: see `porchlight --help`.
+
+fn main() -> std::process::ExitCode {
+    porchlight::cli::main()
+}
