@@ -27,7 +27,7 @@ down: $(BIN) ## Stop them; their data stay in .dev/run
 	@$(BIN) servers down --dir $(RUN)
 
 city: build ## A city that lives, in this terminal until Ctrl-C (RATE=events/s HOMES=n DATA=folder SEED=n)
-	@$(BIN) city $(if $(RATE),--rate $(RATE)) $(if $(HOMES),--homes $(HOMES)) $(if $(DATA),--data $(DATA)) \
+	@.ci/foreground $(BIN) city $(if $(RATE),--rate $(RATE)) $(if $(HOMES),--homes $(HOMES)) $(if $(DATA),--data $(DATA)) \
 		$(if $(SEED),--seed $(SEED))
 
 test: ## Everything: lints, then every test, against servers of their own

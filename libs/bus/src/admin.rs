@@ -153,7 +153,7 @@ async fn shapes(client: &Client, config: &KafkaConfig) -> Result<Vec<Shape>, Bus
     loop {
         let (shared, names) = (client.share(), names.clone());
         let shapes = tokio::task::spawn_blocking(move || shapes_now(&shared, &names));
-        let missing = match shapes.await.map_err(|error| BusError::Kafka(error.to_string()))?? {
+        let missing = match shapes.await?? {
             Ok(shapes) => return Ok(shapes),
             Err(missing) => missing,
         };

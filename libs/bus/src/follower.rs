@@ -1,6 +1,6 @@
 //! Following every partition of a topic by assignment, without a group: below readers and tables.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rdkafka::{
     Offset,
@@ -38,7 +38,7 @@ pub(crate) struct Follower {
     names: Names,
     topic: Topic,
     ends: Vec<i64>,
-    starts: Vec<Option<i64>>,
+    unread: BTreeSet<i32>,
 }
 
 impl Follower {
@@ -54,12 +54,12 @@ impl Follower {
     ) -> Result<Self, BusError> {
         let client: Client = config.reader_client().create_with_context(Quiet(availability))?;
         let (client, names) = (Aside::new(client), Names::of(config));
-        let (ends, starts) = blocking({
+        let (ends, unread) = blocking({
             let (client, names) = (client.share(), names.clone());
             move || assign(&client, &names, topic, from)
         })
         .await?;
-        Ok(Self { client, names, topic, ends, starts })
+        Ok(Self { client, names, topic, ends, unread })
     }
 
     /// The end of each partition as it was before the first fetch: the offset that the next record would get.
@@ -67,10 +67,9 @@ impl Follower {
         &self.ends
     }
 
-    /// Whether nothing is to be read of a partition below its end.
-    pub(crate) fn starts_at_end(&self, partition: usize) -> bool {
-        let end = self.ends.get(partition).copied().unwrap_or_default();
-        end == 0 || self.starts.get(partition).copied().flatten().is_some_and(|start| start >= end)
+    /// The partitions of which anything below the end was left to read before the first fetch.
+    pub(crate) fn unread(&self) -> &BTreeSet<i32> {
+        &self.unread
     }
 
     /// What comes next. Dropping the future loses nothing. Brokers that are away are waited for.
@@ -143,32 +142,34 @@ fn highs(client: &Client, names: &Names, topic: Topic, count: i32, within: Durat
     Ok(highs.into_iter().map(|(_, high)| high).collect())
 }
 
-/// Asks for the ends first and assigns then: see [`Step::End`].
-fn assign(client: &Client, names: &Names, topic: Topic, from: From) -> Result<(Vec<i64>, Vec<Option<i64>>), BusError> {
+/// Asks for the ends first and assigns then: see [`Step::End`]. The ends, and the partitions with anything to read below.
+fn assign(client: &Client, names: &Names, topic: Topic, from: From) -> Result<(Vec<i64>, BTreeSet<i32>), BusError> {
     let count = partition_count(client, &names.full(topic), OPEN_WITHIN)?;
     let ends = highs(client, names, topic, count, OPEN_WITHIN)?;
     let all = partitions(topic, ends.len());
-    let starts: Vec<Option<i64>> = match from {
-        From::Beginning => vec![None; ends.len()],
-        From::End => ends.iter().copied().map(Some).collect(),
+    let starts: Vec<Offset> = match from {
+        From::Beginning => vec![Offset::Beginning; ends.len()],
+        From::End => ends.iter().copied().map(Offset::Offset).collect(),
         From::Time(ms) => {
             let asked = names.list(all.iter().map(|at| (*at, Offset::Offset(ms.max(0)))))?;
             let mut found = offsets(names, &client.offsets_for_times(asked, OPEN_WITHIN)?)?;
             found.sort_unstable();
             // No record at or after that time: only what comes from now on.
-            found.iter().zip(&ends).map(|((_, start), end)| Some(start.unwrap_or(*end))).collect()
+            found.iter().zip(&ends).map(|((_, start), end)| Offset::Offset(start.unwrap_or(*end))).collect()
         }
     };
-    let begin = all.iter().zip(&starts).map(|(at, start)| (*at, start.map_or(Offset::Beginning, Offset::Offset)));
-    client.assign(&names.list(begin)?)?;
-    Ok((ends, starts))
+    client.assign(&names.list(all.iter().copied().zip(starts.iter().copied()))?)?;
+    let has_any = |start: &Offset, end: i64| match start {
+        Offset::Offset(start) => *start < end,
+        _ => end > 0,
+    };
+    let unread = all.iter().zip(&starts).zip(&ends).filter(|((_, start), end)| has_any(start, **end));
+    let unread = unread.map(|((at, _), _)| at.partition).collect();
+    Ok((ends, unread))
 }
 
 async fn blocking<T: Send + 'static>(
     question: impl FnOnce() -> Result<T, BusError> + Send + 'static,
 ) -> Result<T, BusError> {
-    match tokio::task::spawn_blocking(question).await {
-        Ok(answer) => answer,
-        Err(error) => Err(BusError::Kafka(error.to_string())),
-    }
+    tokio::task::spawn_blocking(question).await?
 }

@@ -50,3 +50,10 @@ impl std::convert::From<rdkafka::error::KafkaError> for BusError {
         Self::Kafka(error.to_string())
     }
 }
+
+/// A call on a blocking thread that did not come back: the runtime is shutting down.
+impl std::convert::From<tokio::task::JoinError> for BusError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Kafka(error.to_string())
+    }
+}

@@ -42,10 +42,7 @@ impl Reader {
         config.check()?;
         let availability = Availability::of(format!("reader of {}", topic.name()));
         let follower = Follower::open(config, topic, from, Arc::clone(&availability)).await?;
-        let short_of_end = (0..).zip(follower.ends()).map(|(partition, _)| partition);
-        let short_of_end = short_of_end
-            .filter(|partition| !usize::try_from(*partition).is_ok_and(|index| follower.starts_at_end(index)))
-            .collect();
+        let short_of_end = follower.unread().clone();
         Ok(Self { follower, availability, short_of_end, ahead: VecDeque::new(), paused: false })
     }
 

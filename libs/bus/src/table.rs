@@ -205,7 +205,7 @@ impl<V: TableEntry, F: FnMut(&[Arc<V>])> Keeper<V, F> {
         self.publish(&freshness);
         let mut tick = tokio::time::interval(ASK_EVERY.min(self.shared.max_age / 3).max(Duration::from_millis(10)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut asking: Option<(Instant, JoinHandle<Result<Vec<i64>, BusError>>)> = None;
+        let mut asking: Option<JoinHandle<Answer>> = None;
         loop {
             let confirmed = tokio::select! {
                 step = follower.step() => match step {
@@ -218,7 +218,10 @@ impl<V: TableEntry, F: FnMut(&[Arc<V>])> Keeper<V, F> {
                 },
                 _ = tick.tick() => {
                     self.measure();
-                    asking.get_or_insert_with(|| (Instant::now(), tokio::spawn(follower.ask())));
+                    asking.get_or_insert_with(|| {
+                        let (asked, answer) = (Instant::now(), follower.ask());
+                        tokio::spawn(async move { (asked, answer.await) })
+                    });
                     false
                 }
                 (asked, answer) = answered(&mut asking) => {
@@ -295,12 +298,13 @@ impl<V: TableEntry, F: FnMut(&[Arc<V>])> Keeper<V, F> {
     }
 }
 
-/// The answer to the open question and when it was asked; never, if none is open.
-async fn answered(
-    asking: &mut Option<(Instant, JoinHandle<Result<Vec<i64>, BusError>>)>,
-) -> (Instant, Result<Vec<i64>, BusError>) {
+/// When a question was asked, and where the partitions end.
+type Answer = (Instant, Result<Vec<i64>, BusError>);
+
+/// The answer to the open question; never, if none is open.
+async fn answered(asking: &mut Option<JoinHandle<Answer>>) -> Answer {
     match asking {
-        Some((asked, answer)) => (*asked, answer.await.unwrap_or_else(|error| Err(BusError::Kafka(error.to_string())))),
+        Some(answer) => answer.await.unwrap_or_else(|error| (Instant::now(), Err(error.into()))),
         None => std::future::pending().await,
     }
 }

@@ -58,6 +58,10 @@ pub trait Borders {
     /// The version of a neighborhood that counts now; `None` if it is deleted or unknown.
     fn current(&self, id: NeighborhoodId) -> Option<Version>;
 
+    /// Whether anything is known of a neighborhood, be it that it was deleted. One that is not known may be so new that
+    /// it has not arrived here: to take it for deleted would leave out everybody who lives there.
+    fn is_known(&self, id: NeighborhoodId) -> bool;
+
     /// Whether the neighborhood, at that version, holds the point.
     fn holds(&self, neighborhood: NeighborhoodRef, point: Point) -> Result<bool, Undecided>;
 }
@@ -148,6 +152,9 @@ impl<B: Borders> Gate<'_, B> {
             return Ok(held);
         }
         for &matched in neighborhoods {
+            if !self.0.is_known(matched.id) {
+                return Err(Undecided(matched));
+            }
             let Some(current) = self.0.current(matched.id) else { continue };
             if current < matched.version {
                 // Our copy lags behind the one who matched: any answer would be by a version that counts no more.

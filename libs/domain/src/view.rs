@@ -5,8 +5,7 @@ use serde::Serialize;
 
 use crate::{
     AlertId, ChosenId, Device, DeviceId, Home, HomeId, Item, ItemId, Kind, Labels, NeighborhoodId, Timestamp, Version,
-    item::Shared,
-    place::Degrees,
+    item::Shared, place::Degrees,
 };
 
 /// Whose eyes a view is for.

@@ -30,6 +30,9 @@ impl Borders for Stripes {
     fn current(&self, id: NeighborhoodId) -> Option<Version> {
         self.current.get(&id).copied()
     }
+    fn is_known(&self, id: NeighborhoodId) -> bool {
+        self.stripes.keys().any(|n| n.id == id)
+    }
     fn holds(&self, neighborhood: NeighborhoodRef, point: Point) -> Result<bool, Undecided> {
         self.stripes.get(&neighborhood).map(|s| s.contains(&point.lon_e7)).ok_or(Undecided(neighborhood))
     }
@@ -129,6 +132,9 @@ fn g1_a_version_that_is_not_here_is_no_answer() {
     let newer = item(vec![hood(1, 2)], true);
     let asked = Gate(&borders).show(&viewer(2, vec![home_at(120, true)]), &newer);
     assert_eq!(asked, Err(Undecided(hood(1, 2))));
+    let unheard_of = item(vec![hood(2, 1)], true);
+    let asked = Gate(&borders).show(&viewer(2, vec![home_at(120, true)]), &unheard_of);
+    assert_eq!(asked, Err(Undecided(hood(2, 1))), "so new that it has not arrived is not deleted");
 }
 
 #[test]

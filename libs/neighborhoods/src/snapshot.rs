@@ -121,6 +121,10 @@ impl Borders for Snapshot {
         self.living(id).map(|current| current.version)
     }
 
+    fn is_known(&self, id: NeighborhoodId) -> bool {
+        self.current.contains_key(&id)
+    }
+
     fn holds(&self, neighborhood: NeighborhoodRef, point: Point) -> Result<bool, Undecided> {
         let now = self.current.get(&neighborhood.id).filter(|current| current.version == neighborhood.version);
         let geometry = now.map(|current| current.geometry.as_ref()).or_else(|| self.past.get(neighborhood));

@@ -222,23 +222,24 @@ impl World {
         self.happenings.values().find(|h| h.device == device && h.events.contains(&event)).map(|h| h.item)
     }
 
-    /// Forgets the pushes and items of events received before a time, so that a long life fits into memory; how many
-    /// expected pushes that were. What is observed of them later is no longer known: forget only what is long judged.
-    pub fn forget(&mut self, before_ms: i64) -> usize {
-        let before = self.expected.len();
-        self.expected.retain(|e| e.received_at_ms >= before_ms);
-        let Self { happenings, seen, open, item_of_alert, .. } = self;
-        happenings.retain(|_, happening| {
-            let keep = happening.all.updated_at_ms >= before_ms;
-            if !keep {
-                happening.events.iter().for_each(|event| {
-                    seen.remove(&(happening.device, *event));
-                });
+    /// Forgets the items that saw no event since a time, and their pushes, so that a long life fits into memory; their
+    /// alerts, and how many expected pushes that were. A push of one of these alerts is no longer known: the caller
+    /// forgets what was observed of them as well.
+    pub fn forget(&mut self, before_ms: i64) -> (BTreeSet<Uuid>, usize) {
+        let old = |item: &Uuid| self.happenings.get(item).is_none_or(|h| h.all.updated_at_ms < before_ms);
+        let alerts: BTreeSet<Uuid> =
+            self.item_of_alert.iter().filter(|(_, item)| old(item)).map(|(alert, _)| *alert).collect();
+        for alert in &alerts {
+            if let Some(happening) = self.item_of_alert.remove(alert).and_then(|item| self.happenings.remove(&item)) {
+                for event in &happening.events {
+                    self.seen.remove(&(happening.device, *event));
+                }
             }
-            keep
-        });
+        }
+        let Self { happenings, open, .. } = self;
         open.retain(|_, item| happenings.contains_key(item));
-        item_of_alert.retain(|_, item| happenings.contains_key(item));
-        before - self.expected.len()
+        let before = self.expected.len();
+        self.expected.retain(|e| !alerts.contains(&e.alert));
+        (alerts, before - self.expected.len())
     }
 }

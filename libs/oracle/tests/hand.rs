@@ -137,7 +137,8 @@ fn what_is_forgotten_is_counted() {
     let mut world = town();
     world.accepted(id(10), &event(1, "person", 0), NOON_MS);
     world.accepted(id(10), &event(2, "person", 120_000), NOON_MS + 120_000);
-    assert_eq!(world.forget(NOON_MS + 1), 2);
+    let (alerts, pushes) = world.forget(NOON_MS + 1);
+    assert_eq!((alerts.len(), pushes), (1, 2));
     assert_eq!((world.events(), world.expected_pushes().len()), (1, 2));
 }
 

@@ -5,6 +5,7 @@
 //! time to live that is left, so a replay neither revives nor lengthens anything; registry rows are written by
 //! conditional write on their version, always; everything that is read past its expiry is absent.
 
+mod connection;
 mod deliveries;
 pub mod metrics;
 mod registry;
@@ -12,6 +13,7 @@ mod schema;
 mod scylla;
 mod timeline;
 
+pub use connection::{Connection, keep_connecting};
 pub use deliveries::{Deliveries, Delivery, DeliveryOutcome, LEDGER_MS, MAX_DELIVERIES_READ};
 pub use registry::{Household, Intent, IntentKind, MAX_INTENT_SPAN_MS, PlacedHome, Read, Registry, Written};
 pub use timeline::{FeedEntry, FeedOwner, FeedPosition, SeenEvent, Timeline};

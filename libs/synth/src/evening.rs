@@ -55,7 +55,11 @@ impl Evening {
             kind: if ding { "ding" } else { "motion" },
             labels,
             familiar: rng.random_bool(0.1),
-            age_ms: if rng.random_bool(0.03) { rng.random_range(700_000..7_200_000) } else { rng.random_range(0..1_500) },
+            age_ms: if rng.random_bool(0.03) {
+                rng.random_range(700_000..7_200_000)
+            } else {
+                rng.random_range(0..1_500)
+            },
         })
     }
 }

@@ -206,11 +206,8 @@ impl Wire for Device {
     }
 
     fn from_message(m: v1::DeviceRecord) -> Result<Self, WireError> {
-        let credential = if m.credential_sha256.is_empty() {
-            None
-        } else {
-            Some(hash(m.credential_sha256, "credential_sha256")?)
-        };
+        let credential =
+            if m.credential_sha256.is_empty() { None } else { Some(hash(m.credential_sha256, "credential_sha256")?) };
         Ok(Self {
             id: domain::DeviceId(id(&m.device_id, "device_id")?),
             chosen: domain::ChosenId(id(&m.chosen_id, "chosen_id")?),

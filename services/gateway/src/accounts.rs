@@ -7,19 +7,15 @@ use std::{
 };
 
 use axum::extract::{FromRequestParts, State};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::{header, request::Parts};
 use porchlight_chassis::http::Json;
 use porchlight_domain::{
-    Home, HomeId, HouseholdId, NeighborhoodId, Residence, Resident, ResidentId, Version, Viewer, gate::Operator,
+    Home, HouseholdId, NeighborhoodId, Residence, Resident, ResidentId, Version, Viewer, gate::Operator,
 };
-use porchlight_store::{Household, Read, Registry, StoreError, Written};
+use porchlight_store::{Registry, StoreError, Written};
 use serde::Serialize;
 
-use crate::{App, Error, api::Refused, auth::Claims, metrics};
-
-/// How many rows of one household are read side by side.
-pub(crate) const SIDE_BY_SIDE: usize = 16;
+use crate::{App, Error, api::Refused, auth::Claims, metrics, owned::living};
 
 /// The person who asks, with an account.
 #[derive(Clone, Debug)]
@@ -40,23 +36,9 @@ impl Caller {
     /// # Errors
     /// The store is away.
     pub async fn viewer(&self, registry: &dyn Registry) -> Result<Viewer, Error> {
-        let household = registry.household(self.resident.household).await?;
-        let homes = homes_of(registry, &household).await?;
+        let homes: Vec<Home> = living(registry, self.resident.household).await?;
         Ok(Viewer { residences: homes.iter().map(Residence::from).collect(), ..self.owner() })
     }
-}
-
-/// The living homes of a household.
-///
-/// # Errors
-/// The store is away.
-pub(crate) async fn homes_of(registry: &dyn Registry, household: &Household) -> Result<Vec<Home>, StoreError> {
-    let homes: Vec<Option<Home>> = stream::iter(household.homes.clone())
-        .map(|id: HomeId| registry.home(id, Read::Quorum))
-        .buffered(SIDE_BY_SIDE)
-        .try_collect()
-        .await?;
-    Ok(homes.into_iter().flatten().filter(|home| !home.deleted).collect())
 }
 
 impl FromRequestParts<App> for Caller {

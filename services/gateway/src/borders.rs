@@ -74,8 +74,9 @@ impl Guard {
     /// Brings the version that the gate lacks. If the topic lags behind the one who matched, the row itself is taken: it
     /// is the truth that the topic only repeats.
     async fn fetch(&self, at: NeighborhoodRef) -> Result<(), Error> {
-        let lags = self.neighborhoods.snapshot().current(at.id).is_some_and(|current| current < at.version);
-        if lags {
+        let snapshot = self.neighborhoods.snapshot();
+        let lags = snapshot.current(at.id).is_some_and(|current| current < at.version);
+        if lags || !snapshot.is_known(at.id) {
             let row = self.registry.neighborhood(at.id, Read::Serial).await?;
             if let Some(row) = row.filter(|row| row.version >= at.version) {
                 self.neighborhoods.apply(&[Arc::new(row)]);

@@ -3,7 +3,7 @@
 
 use porchlight_bus::KafkaConfig;
 use porchlight_chassis::config::{AdminConfig, HttpConfig, LifecycleConfig, LogConfig};
-use porchlight_push::PushConfig;
+use porchlight_push::{Providers, PushConfig};
 use porchlight_store::CqlConfig;
 
 use crate::auth::AuthConfig;
@@ -69,6 +69,7 @@ impl TryFrom<Sections> for Config {
     fn try_from(c: Sections) -> Result<Self, String> {
         c.kafka.check().map_err(|e| e.to_string())?;
         c.auth.check()?;
+        Providers::new(&c.push)?;
         for (smaller, small, larger, large, else_) in [
             (
                 "kafka.produce_wait_ms",
@@ -124,16 +125,21 @@ mod tests {
     use super::*;
 
     fn load(pairs: &[(&str, &str)]) -> Result<Config, String> {
-        let mut env = vec![("PORCHLIGHT_AUTH__ISSUER".to_owned(), "https://issuer.example".to_owned())];
+        let mut env = vec![
+            ("PORCHLIGHT_AUTH__ISSUER".to_owned(), "https://issuer.example".to_owned()),
+            ("PORCHLIGHT_PUSH__VAPID_PRIVATE_KEY".to_owned(), "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE".to_owned()),
+            ("PORCHLIGHT_PUSH__VAPID_SUBJECT".to_owned(), "mailto:operator@example.org".to_owned()),
+        ];
         env.extend(pairs.iter().map(|(k, v)| (format!("PORCHLIGHT_{k}"), (*v).to_owned())));
         porchlight_chassis::config::load(DEFAULT_TOML, None, env).map_err(|e| e.to_string())
     }
 
     #[test]
-    fn the_defaults_lack_only_the_issuer() {
+    fn the_defaults_lack_only_the_issuer_and_the_vapid_key() {
         let config = load(&[]).unwrap();
         assert_eq!(config.auth.audience, "porchlight");
         assert!(load(&[("AUTH__ISSUER", "")]).unwrap_err().contains("auth.issuer"));
+        assert!(load(&[("PUSH__VAPID_PRIVATE_KEY", "")]).unwrap_err().contains("push.vapid_private_key"));
     }
 
     #[test]

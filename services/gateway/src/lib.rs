@@ -20,6 +20,7 @@ pub mod homes;
 pub mod items;
 pub mod metrics;
 pub mod neighborhoods;
+mod owned;
 pub mod precondition;
 pub mod registry;
 mod service;

@@ -9,8 +9,9 @@ use std::{
     time::Duration,
 };
 
+use futures::future::{try_join, try_join_all};
 use porchlight_bus::{Handler, ProduceError, Producer, Record, Topic};
-use porchlight_domain::{Alert, Clock, Item, NeighborhoodRef, Point, Stamped, item::GroupKey};
+use porchlight_domain::{Alert, Clock, NeighborhoodRef, Point, Stamped, item::GroupKey};
 use porchlight_store::{StoreError, Timeline};
 use porchlight_wire::Wire as _;
 
@@ -72,11 +73,19 @@ impl<A: Alerts> Indexer<A> {
 
     async fn index(&self, at: LogPosition, stamped: &Stamped) -> Result<(), Wait> {
         let matched = (self.locate)(stamped.point).map_err(Wait::Neighborhoods)?;
-        let first = self.timeline.first_seen(stamped.device, stamped.event.id).await?;
+        // Almost every event is new: the item it may join is looked up in the same breath.
+        let (first, last) = try_join(
+            self.timeline.first_seen(stamped.device, stamped.event.id),
+            self.timeline.last_item(GroupKey::of(stamped)),
+        )
+        .await?;
         let now = self.clock.now();
         let work = match Course::of(first.as_ref(), at, stamped) {
             Course::New => {
-                let open = self.last_item(stamped).await?;
+                let open = match last {
+                    Some(id) => self.timeline.item(id).await?,
+                    None => None,
+                };
                 decide::first_time(at, stamped, open, &matched, now)
             }
             Course::Again(decided) => {
@@ -93,13 +102,6 @@ impl<A: Alerts> Indexer<A> {
         Ok(())
     }
 
-    async fn last_item(&self, stamped: &Stamped) -> Result<Option<Item>, StoreError> {
-        match self.timeline.last_item(GroupKey::of(stamped)).await? {
-            Some(id) => self.timeline.item(id).await,
-            None => Ok(None),
-        }
-    }
-
     /// The order is the promise: see [`crate::decide`].
     async fn carry_out(&self, work: &Work) -> Result<(), Wait> {
         if let Some(decision) = &work.decision {
@@ -107,9 +109,8 @@ impl<A: Alerts> Indexer<A> {
         }
         if let Some(item) = &work.item {
             self.timeline.put_item(item).await?;
-            for owner in &work.feeds {
-                self.timeline.add_to_feed(*owner, item).await?;
-            }
+            // After the item, for a feed names it; among each other in any order.
+            try_join_all(work.feeds.iter().map(|owner| self.timeline.add_to_feed(*owner, item))).await?;
         }
         if let Some(alert) = &work.alert {
             self.alerts.tell(alert).await.map_err(Wait::Alerts)?;

@@ -4,7 +4,6 @@
 //! only one who makes alerts of events. [`decide`] says what a record means; [`indexer`] reads and writes for it.
 
 mod config;
-mod connect;
 pub mod decide;
 pub mod indexer;
 pub mod metrics;

@@ -12,7 +12,7 @@ use porchlight_domain::SystemClock;
 use porchlight_neighborhoods::Neighborhoods;
 use porchlight_wire::NeighborhoodRecord;
 
-use crate::{Config, Indexer, Locate, connect, metrics};
+use crate::{Config, Indexer, Locate, metrics};
 
 /// How often what is depended on is probed.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ pub fn start(config: Config, health: &Health, manager: &mut Manager) -> Result<(
     let loaded = health.probe("neighborhoods", PROBE_EVERY, PROBE_TIMEOUT, look, base.clone());
     manager.spawn("neighborhoods probe", Phase::Base, ended_well(loaded));
 
-    let (connection, connecting) = connect::connect(config.cql.clone(), base.clone());
+    let (connection, connecting) = porchlight_store::keep_connecting(config.cql.clone(), base.clone());
     manager.spawn("store", Phase::Base, ended_well(connecting));
     let probed = connection.clone();
     let ping = move || {

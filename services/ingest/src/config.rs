@@ -5,7 +5,7 @@ use porchlight_chassis::config::{AdminConfig, HttpConfig, LifecycleConfig, LogCo
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// The commented file with every key and its default.
-pub const DEFAULTS: &str = include_str!("../default.toml");
+pub const DEFAULT_TOML: &str = include_str!("../default.toml");
 
 /// The whole configuration. Reading one refuses dangerous pairs with a sentence.
 #[derive(Clone, Debug, Deserialize)]
@@ -97,7 +97,7 @@ mod tests {
 
     fn load(vars: &[(&str, &str)]) -> Result<Config, String> {
         let env = vars.iter().map(|(k, v)| (format!("PORCHLIGHT_{k}"), (*v).to_owned()));
-        porchlight_chassis::config::load(DEFAULTS, None, env).map_err(|e| e.to_string())
+        porchlight_chassis::config::load(DEFAULT_TOML, None, env).map_err(|e| e.to_string())
     }
 
     #[test]

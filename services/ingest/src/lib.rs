@@ -29,7 +29,7 @@ use porchlight_domain::{Clock, Device, SystemClock};
 
 pub use api::{App, router};
 pub use auth::Devices;
-pub use config::{Config, DEFAULTS, IngestConfig};
+pub use config::{Config, DEFAULT_TOML, IngestConfig};
 pub use log::Log;
 
 /// How old the table's news may be for a credential to count (a revoked one is refused within 5 s).

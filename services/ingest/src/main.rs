@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    porchlight_chassis::lifecycle::main("ingest", porchlight_ingest::DEFAULTS, porchlight_ingest::run)
+    porchlight_chassis::lifecycle::main("ingest", porchlight_ingest::DEFAULT_TOML, porchlight_ingest::run)
 }

@@ -45,7 +45,7 @@ fn a_bad_setting_is_one_line_and_exit_64() {
 fn the_defaults_are_printed_and_are_a_configuration() {
     let output = Command::new(env!("CARGO_BIN_EXE_porchlight-ingest")).arg("--print-default-config").output().unwrap();
     assert!(output.status.success());
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), porchlight_ingest::DEFAULTS);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), porchlight_ingest::DEFAULT_TOML);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{
 use common::{device, event_id};
 use porchlight_bus::{From, KafkaConfig, Producer, Reader, Topic, apply_topics, drop_topics};
 use porchlight_domain::{Clock as _, Credential, Device, Secret, Stamped, SystemClock, Timestamp};
-use porchlight_ingest::{Config, DEFAULTS, assemble};
+use porchlight_ingest::{Config, DEFAULT_TOML, assemble};
 use porchlight_wire::Wire as _;
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -49,7 +49,7 @@ fn settings(brokers: &str, prefix: &str, more: &[(&str, String)]) -> Config {
         ("ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
     ];
     let env = env.iter().chain(more).map(|(k, v)| (format!("PORCHLIGHT_{k}"), v.clone()));
-    porchlight_chassis::config::load(DEFAULTS, None, env.collect::<Vec<_>>()).unwrap()
+    porchlight_chassis::config::load(DEFAULT_TOML, None, env.collect::<Vec<_>>()).unwrap()
 }
 
 async fn world() -> World {

@@ -5,7 +5,6 @@
 //! ledger of pushes.
 
 mod config;
-mod connect;
 pub mod metrics;
 pub mod plan;
 pub mod polygons;

@@ -15,7 +15,7 @@ use porchlight_store::Store;
 use porchlight_wire::NeighborhoodRecord;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Means, Planner, Polygons, Sender, connect, metrics};
+use crate::{Config, Means, Planner, Polygons, Sender, metrics};
 
 /// How often what is depended on is probed.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ pub fn start(config: Config, health: &Health, manager: &mut Manager) -> Result<(
     let loaded = health.probe("neighborhoods", PROBE_EVERY, PROBE_TIMEOUT, look, base.clone());
     manager.spawn("neighborhoods probe", Phase::Base, ended_well(loaded));
 
-    let (connection, connecting) = connect::connect(config.cql.clone(), base.clone());
+    let (connection, connecting) = porchlight_store::keep_connecting(config.cql.clone(), base.clone());
     manager.spawn("store", Phase::Base, ended_well(connecting));
     let probed = connection.clone();
     let ping = move || {

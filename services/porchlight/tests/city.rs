@@ -47,10 +47,9 @@ async fn a_city_without_traffic_says_where_everything_is_and_drains_on_ctrl_c() 
     let file = data.path().join("ready.json");
     let child = city(data.path(), &["--no-traffic", "--ready-file", file.to_str().expect("text")]).spawn();
     let child = child.expect("started");
-    let ready: Value = eventually("the ready file", || async {
-        serde_json::from_str(&std::fs::read_to_string(&file).ok()?).ok()
-    })
-    .await;
+    let ready: Value =
+        eventually("the ready file", || async { serde_json::from_str(&std::fs::read_to_string(&file).ok()?).ok() })
+            .await;
     let http = reqwest::Client::new();
     let base = |name: &str| ready[name].as_str().map(str::to_owned).unwrap_or_else(|| panic!("{name} in {ready}"));
 

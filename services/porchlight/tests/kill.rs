@@ -84,7 +84,11 @@ async fn g2_each_service_is_killed_under_load() {
         let mut events = BTreeSet::new();
         for row in seen {
             *rows.entry((row.device, row.event)).or_default() += 1;
-            assert_eq!(row.item.is_some(), events.insert(row.event), "the first row is the event, the others repeat it");
+            assert_eq!(
+                row.item.is_some(),
+                events.insert(row.event),
+                "the first row is the event, the others repeat it"
+            );
         }
     }
     assert_eq!(rows, log, "every record of the log has its row, and no row has none");

@@ -115,7 +115,7 @@ enum Event {
     Shutdown,
     Arrived(KafkaResult<Arrival>),
     Finished(Result<Finished, JoinError>),
-    Answered(Result<Result<Answers, BusError>, JoinError>),
+    Answered(Result<Answers, BusError>),
     Tick,
     Due,
 }
@@ -219,11 +219,10 @@ impl<H: Handler> Loop<H> {
         Ok(())
     }
 
-    fn note(&mut self, answers: Result<Result<Answers, BusError>, JoinError>) {
+    fn note(&mut self, answers: Result<Answers, BusError>) {
         self.upkeep = None;
         let answers = match answers {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(error)) => return self.trouble(&error.to_string()),
+            Ok(answers) => answers,
             Err(error) => return self.trouble(&error.to_string()),
         };
         self.availability.back();
@@ -338,11 +337,9 @@ async fn attempt<H: Handler>(handler: Arc<H>, dead_letters: DeadLetters, lane: L
 }
 
 /// The answers to the open question; never, if none is open.
-async fn answered(
-    upkeep: &mut Option<JoinHandle<Result<Answers, BusError>>>,
-) -> Result<Result<Answers, BusError>, JoinError> {
+async fn answered(upkeep: &mut Option<JoinHandle<Result<Answers, BusError>>>) -> Result<Answers, BusError> {
     match upkeep {
-        Some(open) => open.await,
+        Some(open) => open.await?,
         None => std::future::pending().await,
     }
 }

@@ -149,6 +149,8 @@ impl<T: Clone> Schedule<T> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::time::Duration;
 
     use proptest::prelude::*;

@@ -113,6 +113,8 @@ fn within(confirmed: Option<Instant>, now: Instant, max_age: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use proptest::prelude::*;
 
     use super::*;

@@ -56,7 +56,7 @@ async fn pass(State(shell): State<Shell>, mut request: Request, next: Next) -> R
     let deadline = tokio::time::Instant::now() + shell.timeout;
     request.extensions_mut().insert(Limits { deadline: Some(deadline), ..shell.limits });
     // Who asks before sending (Expect: 100-continue) sends nothing after a refusal.
-    if false {
+    if !request.headers().contains_key(header::EXPECT) {
         request = request.map(|body| Body::new(Lingering::new(body)));
     }
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();

@@ -76,6 +76,7 @@ fn fill(part: &Path, mvn: &str, pom: &str, log: &Path) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 

@@ -207,6 +207,7 @@ fn at(path: &Path, what: &str, error: &std::io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -158,6 +158,7 @@ pub(super) fn tail(log: &Path, from: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// A process that says "up" once it runs, and carries `home` as a server does.

@@ -141,6 +141,7 @@ fn spawn(kind: &Kind, place: &Place, log: &Path, progress: &dyn Fn(&str)) -> Res
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::process::Command;
 

@@ -6,26 +6,22 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
 use porchlight_chassis::http::{Json, Path, Problem};
 use porchlight_domain::{
     ChosenId, Cleared, Device, DeviceId, Home, HomeId, HouseholdId, Labels, Plan, Point, SharingPolicy, Timestamp,
-    Version,
-    device::{MAX_DEVICES, MAX_DISTANCE_FROM_HOME_M},
-    gate::own_device,
-    place::Degrees,
-    view::DeviceView,
+    Version, device::MAX_DISTANCE_FROM_HOME_M, gate::own_device, place::Degrees, view::DeviceView,
 };
 use porchlight_store::Read;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     App, Error,
-    accounts::{Caller, SIDE_BY_SIDE},
+    accounts::Caller,
     api::{BadBody, Changed, Missing, Refused},
     checks,
     homes::MAX_NAME,
+    owned::{claim, known, living},
     precondition::{ETag, Precondition},
     registry::Change,
 };
@@ -77,7 +73,7 @@ pub struct Devices {
 #[utoipa::path(get, path = "/v1/devices", tag = "devices", operation_id = "list_devices", security(("oidc" = [])),
     responses((status = 200, description = "All of them", body = Devices), Refused))]
 pub(crate) async fn list(caller: Caller, State(app): State<App>) -> Result<Json<Devices>, Error> {
-    let mut devices = living_devices(&app, caller.resident.household).await?;
+    let mut devices: Vec<Device> = living(&*app.store.registry, caller.resident.household).await?;
     devices.sort_by_key(|device| device.chosen);
     let items = devices.iter().filter_map(|device| own_device(&caller.owner(), device)).collect();
     Ok(Json(Devices { items, next_cursor: None }))
@@ -121,7 +117,11 @@ pub(crate) async fn put(
     let home = app.store.registry.home(HomeId::scoped(household, body.home), Read::Serial).await?;
     let wanted = Wanted::of(&body, home.as_ref())?;
     let id = DeviceId::scoped(household, chosen);
-    claim(&app, household, id, &precondition).await?;
+    let registry = &*app.store.registry;
+    if !known::<Device>(registry, household, id).await? {
+        precondition.check(None)?;
+        claim::<Device>(registry, household, id).await?;
+    }
     let updated = app
         .registrar
         .update(id, |current: Option<&Device>| {
@@ -167,40 +167,6 @@ pub(crate) async fn delete(
         })
         .await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The living devices of a household.
-///
-/// # Errors
-/// The store is away.
-pub(crate) async fn living_devices(app: &App, household: HouseholdId) -> Result<Vec<Device>, Error> {
-    let registry = &*app.store.registry;
-    let ids = registry.household(household).await?.devices;
-    let devices: Vec<Option<Device>> =
-        stream::iter(ids).map(|id| registry.device(id, Read::Quorum)).buffered(SIDE_BY_SIDE).try_collect().await?;
-    Ok(devices.into_iter().flatten().filter(|device| !device.deleted).collect())
-}
-
-/// Makes room for a device that the household does not have yet.
-async fn claim(app: &App, household: HouseholdId, id: DeviceId, precondition: &Precondition) -> Result<(), Error> {
-    let registry = &*app.store.registry;
-    let devices = registry.household(household).await?.devices;
-    if devices.contains(&id) {
-        return Ok(());
-    }
-    precondition.check(None)?;
-    let too_many =
-        || Error::unprocessable("too_many_devices", "", format!("a household has at most {MAX_DEVICES} devices"));
-    if devices.len() >= MAX_DEVICES {
-        return Err(too_many());
-    }
-    registry.set_device(household, id, true).await?;
-    // Others may claim at the same moment: who then finds too many gives way.
-    if registry.household(household).await?.devices.len() > MAX_DEVICES {
-        registry.set_device(household, id, false).await?;
-        return Err(too_many());
-    }
-    Ok(())
 }
 
 fn answer(status: StatusCode, caller: &Caller, device: Option<&Device>) -> Result<Response, Error> {

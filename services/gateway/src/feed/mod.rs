@@ -16,13 +16,16 @@ use uuid::Uuid;
 
 use crate::{
     App, Error,
-    accounts::{Caller, SIDE_BY_SIDE},
+    accounts::Caller,
     api::{BadQuery, PageQuery, Refused},
 };
 use merge::{Merge, Place};
 
 /// How many items one request looks at, at most: a page ends early only behind so many that may not be shown.
 const MAX_LOOKED_AT: usize = 1_000;
+
+/// How many items are looked at side by side.
+const SIDE_BY_SIDE: usize = 16;
 
 /// A page of the feed.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -89,7 +92,10 @@ async fn page(
         shown.truncate(limit);
         shown.last().map(|(position, _)| *position)
     } else if looked_at >= MAX_LOOKED_AT {
-        last.map(|last| moment(last, before))
+        last.map(|last| match shown.last() {
+            Some((shown, _)) if shown.at == last.at => *shown,
+            Some(_) | None => moment(last, before),
+        })
     } else {
         None
     };

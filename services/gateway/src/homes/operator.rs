@@ -11,11 +11,14 @@ use serde::Deserialize;
 use super::{Homes, answer};
 use crate::{
     App, Error,
-    accounts::{AsOperator, SIDE_BY_SIDE},
+    accounts::AsOperator,
     api::{self, BadQuery, Changed, Forbidden, Missing, Refused},
     precondition::Precondition,
     registry::Change,
 };
+
+/// How many homes are read side by side.
+const SIDE_BY_SIDE: usize = 16;
 
 /// Which homes.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

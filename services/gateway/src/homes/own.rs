@@ -5,7 +5,7 @@ use http::StatusCode;
 use porchlight_chassis::http::{Json, Path, Problem};
 use porchlight_domain::{
     ChosenId, Device, Home, HomeId, HouseholdId, Point, Timestamp, Version, device::MAX_DISTANCE_FROM_HOME_M,
-    gate::own_home, home::MAX_HOMES, place::Degrees, view::HomeView,
+    gate::own_home, place::Degrees, view::HomeView,
 };
 use porchlight_store::Read;
 use serde::Deserialize;
@@ -13,10 +13,10 @@ use serde::Deserialize;
 use super::{Homes, MAX_NAME, answer};
 use crate::{
     App, Error,
-    accounts::{Caller, homes_of},
+    accounts::Caller,
     api::{BadBody, Changed, Missing, Refused},
     checks,
-    devices::living_devices,
+    owned::{claim, known, living},
     precondition::Precondition,
     registry::Change,
 };
@@ -37,8 +37,7 @@ pub struct HomeBody {
     responses((status = 200, description = "All of them", body = Homes), Refused))]
 pub(crate) async fn list(caller: Caller, State(app): State<App>) -> Result<Json<Homes>, Error> {
     let registry = &*app.store.registry;
-    let household = registry.household(caller.resident.household).await?;
-    let mut homes = homes_of(registry, &household).await?;
+    let mut homes: Vec<Home> = living(registry, caller.resident.household).await?;
     homes.sort_by_key(|home| home.chosen);
     Ok(Homes::of(homes.iter().filter_map(|home| own_home(&caller.owner(), home))))
 }
@@ -82,7 +81,14 @@ pub(crate) async fn put(
     let point = checks::position(body.position)?;
     let household = caller.resident.household;
     let id = HomeId::scoped(household, chosen);
-    let devices = claim(&app, household, id, &precondition).await?;
+    let registry = &*app.store.registry;
+    let devices = if known::<Home>(registry, household, id).await? {
+        devices_at(&app, household, id).await?
+    } else {
+        precondition.check(None)?;
+        claim::<Home>(registry, household, id).await?;
+        Vec::new()
+    };
     let now = app.clock.now();
     let updated = app
         .registrar
@@ -133,34 +139,8 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes room for a home that the household does not have yet, and gives the devices at one that it has.
-async fn claim(
-    app: &App,
-    household: HouseholdId,
-    id: HomeId,
-    precondition: &Precondition,
-) -> Result<Vec<Device>, Error> {
-    let registry = &*app.store.registry;
-    let homes = registry.household(household).await?.homes;
-    if homes.contains(&id) {
-        return devices_at(app, household, id).await;
-    }
-    precondition.check(None)?;
-    let too_many = || Error::unprocessable("too_many_homes", "", format!("a household has at most {MAX_HOMES} homes"));
-    if homes.len() >= MAX_HOMES {
-        return Err(too_many());
-    }
-    registry.set_home(household, id, true).await?;
-    // Others may claim at the same moment: who then finds too many gives way.
-    if registry.household(household).await?.homes.len() > MAX_HOMES {
-        registry.set_home(household, id, false).await?;
-        return Err(too_many());
-    }
-    Ok(Vec::new())
-}
-
 async fn devices_at(app: &App, household: HouseholdId, id: HomeId) -> Result<Vec<Device>, Error> {
-    let mut devices = living_devices(app, household).await?;
+    let mut devices: Vec<Device> = living(&*app.store.registry, household).await?;
     devices.retain(|device| device.home == id);
     Ok(devices)
 }

@@ -206,7 +206,12 @@ pub(crate) async fn put(
     headers: HeaderMap,
     Body(document): Body,
 ) -> Result<Response, Refusal> {
-    let drawn = Drawn::read(&headers, &document, query.name.as_deref(), query.repair == Some(Repair::EvenOdd))?;
+    // Sixty thousand vertices keep a processor busy for a while: others' requests are not to wait behind them.
+    let read = move || Drawn::read(&headers, &document, query.name.as_deref(), query.repair == Some(Repair::EvenOdd));
+    let drawn = tokio::task::spawn_blocking(read).await.map_err(|e| {
+        tracing::error!(%e, "a neighborhood could not be read");
+        Problem::internal()
+    })??;
     let updated = app
         .registrar
         .update(id, |current: Option<&NeighborhoodRecord>| {

@@ -8,6 +8,8 @@ use porchlight_domain::{
 use porchlight_store::{IntentKind, PlacedHome, Read, Registry, StoreError, Written};
 use porchlight_wire::{NeighborhoodRecord, Wire};
 
+use crate::owned::Owned as _;
+
 use super::{Registrar, WriteError, decide::cells_left};
 
 /// A row of the registry.
@@ -66,7 +68,7 @@ impl Row for Device {
         registry.put_device(self, expected).await
     }
     async fn project(&self, _: &[Self], to: &Registrar) -> Result<(), WriteError> {
-        to.registry.set_device(self.household, self.id, !self.deleted).await?;
+        Self::set(&*to.registry, self.household, self.id, !self.deleted).await?;
         to.publisher.publish(Topic::Devices, self.id.0.as_bytes(), &self.encode()).await?;
         Ok(())
     }
@@ -136,8 +138,8 @@ impl Row for Home {
 
     /// The copy by place stands before those of the cells that were left go: at no moment is there none.
     async fn project(&self, trail: &[Self], to: &Registrar) -> Result<(), WriteError> {
-        let registry = &to.registry;
-        registry.set_home(self.household, self.id, !self.deleted).await?;
+        let registry = &*to.registry;
+        Self::set(registry, self.household, self.id, !self.deleted).await?;
         if self.deleted {
             registry.unplace_home(Cell::of(self.point), self.id, self.version).await?;
         } else {

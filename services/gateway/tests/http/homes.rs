@@ -2,6 +2,7 @@
 
 use porchlight_domain::{Cell, Point, place::Degrees};
 use porchlight_gateway::registry::Sweeper;
+use porchlight_store::Registry as _;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -125,6 +126,18 @@ async fn a_household_has_four_homes() {
     let listed = world.get("alice", "/v1/homes").await.json();
     assert_eq!(listed["items"].as_array().unwrap().len(), 4);
     assert_eq!(listed["items"][0]["id"], Uuid::from_u128(1).to_string(), "in the order of their ids");
+}
+
+/// A request that claimed an id and ended before the row was written must not take a place for ever.
+#[tokio::test]
+async fn a_claim_without_a_home_makes_room() {
+    let world = World::new().await;
+    world.get("alice", "/v1/me").await;
+    for n in 0..4 {
+        world.memory.set_home(world.household("alice"), world.home("alice", Uuid::from_u128(n)), true).await.unwrap();
+    }
+    assert_eq!(world.put("alice", &path(HOME), home_body(PARK_STREET)).await.status, 201);
+    assert_eq!(world.memory.state().households[&world.household("alice")].homes, [world.home("alice", HOME)]);
 }
 
 #[tokio::test]

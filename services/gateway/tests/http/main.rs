@@ -14,3 +14,4 @@ mod homes;
 mod isolation;
 mod neighborhoods;
 mod registry;
+mod service;

@@ -48,6 +48,26 @@ async fn a_lost_answer_is_settled_by_the_row() {
     assert_eq!(world.put("alice", &path, renamed).await.etag(), "\"2\"");
 }
 
+/// Compaction keeps the last offset, not the highest version: whoever published an older row late must publish again.
+#[tokio::test]
+async fn a_row_that_is_overtaken_while_it_is_published_is_published_again() {
+    let (world, path) = world().await;
+    world.put("alice", &path, device_body(HOME, PARK_STREET)).await;
+    let (memory, id) = (world.memory.clone(), world.device("alice", DEVICE));
+    *world.recorder.then.lock().unwrap() = Some(Box::new(move || {
+        let mut state = memory.state();
+        let device = state.devices.get_mut(&id).unwrap();
+        device.version = device.version.next();
+        device.name = "Overtaken".to_owned();
+    }));
+    let mut renamed = device_body(HOME, PARK_STREET);
+    renamed["name"] = "Back door".into();
+    let answer = world.put("alice", &path, renamed).await;
+    assert_eq!((answer.status.as_u16(), answer.etag()), (200, "\"2\""), "its own version, and it was published");
+    let names: Vec<String> = world.recorder.devices().into_iter().map(|device| device.name).collect();
+    assert_eq!(names, ["Front door", "Back door", "Overtaken"]);
+}
+
 #[tokio::test]
 async fn a_broker_that_is_away_is_said_and_the_sweeper_finishes_the_write() {
     let (world, path) = world().await;

@@ -4,6 +4,7 @@
 
 pub mod issuer;
 pub mod memory;
+pub mod servers;
 
 use std::sync::{
     Arc, Mutex,
@@ -43,14 +44,22 @@ pub const PARK_STREET: (f64, f64) = (-71.0662, 42.4251);
 /// Far from there.
 pub const QUINCY: (f64, f64) = (-71.0023, 42.2529);
 
+/// Topic, key and value.
+type Record = (Topic, Vec<u8>, Vec<u8>);
+
+/// What somebody else does in between.
+type Happening = Box<dyn FnOnce() + Send>;
+
 /// Keeps what is published, and feeds the neighborhoods in memory with it as the topic would.
 #[derive(Clone, Default)]
 pub struct Recorder {
-    pub records: Arc<Mutex<Vec<(Topic, Vec<u8>, Vec<u8>)>>>,
+    pub records: Arc<Mutex<Vec<Record>>>,
     pub away: Arc<AtomicBool>,
     pub neighborhoods: Neighborhoods,
     /// Whether records reach the neighborhoods in memory at once.
     pub lagging: Arc<AtomicBool>,
+    /// What happens, once, right after a record is published and before its publisher goes on.
+    pub then: Arc<Mutex<Option<Happening>>>,
 }
 
 #[async_trait]
@@ -63,6 +72,10 @@ impl Publish for Recorder {
             self.neighborhoods.apply(&[Arc::new(NeighborhoodRecord::decode(value).unwrap())]);
         }
         self.records.lock().unwrap().push((topic, key.to_vec(), value.to_vec()));
+        let then = self.then.lock().unwrap().take();
+        if let Some(then) = then {
+            then();
+        }
         Ok(())
     }
 }
@@ -84,14 +97,26 @@ impl Recorder {
 /// A gateway and all that it stands on.
 pub struct World {
     pub app: App,
-    pub router: Router,
+    pub client: Client,
     pub document: OpenApi,
     pub memory: Memory,
     pub recorder: Recorder,
     pub clock: Arc<ManualClock>,
-    pub issuer: Issuer,
     /// Whether the neighborhoods in memory can be trusted.
     pub fresh: Arc<AtomicBool>,
+}
+
+impl std::ops::Deref for World {
+    type Target = Client;
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Asks a router as people with tokens of an issuer.
+pub struct Client {
+    pub router: Router,
+    pub issuer: Issuer,
 }
 
 /// An answer.
@@ -121,6 +146,8 @@ impl Answer {
 pub fn config(issuer: &str, settings: &[(&str, &str)]) -> Config {
     let mut env = vec![
         ("PORCHLIGHT_AUTH__ISSUER".to_owned(), issuer.to_owned()),
+        ("PORCHLIGHT_PUSH__VAPID_PRIVATE_KEY".to_owned(), "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE".to_owned()),
+        ("PORCHLIGHT_PUSH__VAPID_SUBJECT".to_owned(), "mailto:operator@example.org".to_owned()),
         ("PORCHLIGHT_AUTH__JWKS_MIN_REFRESH_MS".to_owned(), "100".to_owned()),
         ("PORCHLIGHT_GATEWAY__OPERATOR_CACHE_MS".to_owned(), "0".to_owned()),
     ];
@@ -128,37 +155,7 @@ pub fn config(issuer: &str, settings: &[(&str, &str)]) -> Config {
     porchlight_chassis::config::load(DEFAULT_TOML, None, env).unwrap()
 }
 
-impl World {
-    pub async fn new() -> Self {
-        Self::with(&[]).await
-    }
-
-    pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let issuer = Issuer::start().await;
-        let config = config(issuer.url(), settings);
-        let (memory, recorder) = (Memory::default(), Recorder::default());
-        let clock = Arc::new(ManualClock::at(NOW));
-        let fresh = Arc::new(AtomicBool::new(true));
-        let app = App::new(
-            &config,
-            Parts {
-                store: memory.store(),
-                publisher: Arc::new(recorder.clone()),
-                neighborhoods: recorder.neighborhoods.clone(),
-                fresh: Arc::new({
-                    let fresh = fresh.clone();
-                    move || if fresh.load(Ordering::SeqCst) { Ok(()) } else { Err("behind".to_owned()) }
-                }),
-                tokens: Tokens::new(&config.auth).unwrap(),
-                clock: clock.clone(),
-                vapid_public_key: "BPublicKey".to_owned(),
-            },
-        );
-        let (router, document) = app.router();
-        let router = shell(&config.http, router, &document);
-        Self { app, router, document, memory, recorder, clock, issuer, fresh }
-    }
-
+impl Client {
     /// Sends a request as it is.
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
@@ -241,6 +238,38 @@ impl World {
         let answer = self.put("operator", &format!("/v1/neighborhoods/{id}"), square(name, around)).await;
         assert!(answer.status.is_success(), "{answer:?}");
         id
+    }
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let issuer = Issuer::start().await;
+        let config = config(issuer.url(), settings);
+        let (memory, recorder) = (Memory::default(), Recorder::default());
+        let clock = Arc::new(ManualClock::at(NOW));
+        let fresh = Arc::new(AtomicBool::new(true));
+        let app = App::new(
+            &config,
+            Parts {
+                store: memory.store(),
+                publisher: Arc::new(recorder.clone()),
+                neighborhoods: recorder.neighborhoods.clone(),
+                fresh: Arc::new({
+                    let fresh = fresh.clone();
+                    move || if fresh.load(Ordering::SeqCst) { Ok(()) } else { Err("behind".to_owned()) }
+                }),
+                tokens: Tokens::new(&config.auth).unwrap(),
+                clock: clock.clone(),
+                vapid_public_key: "BPublicKey".to_owned(),
+            },
+        );
+        let (router, document) = app.router();
+        let router = shell(&config.http, router, &document);
+        Self { app, client: Client { router, issuer }, document, memory, recorder, clock, fresh }
     }
 
     /// An item of this person's household at a place, in the feeds it belongs to.

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// One reading: every sample by its name with labels, as written.
 #[derive(Clone, Debug, Default)]
-pub struct Reading(BTreeMap<String, f64>);
+pub(super) struct Reading(BTreeMap<String, f64>);
 
 impl Reading {
     /// Reads a process. A process that does not answer reads as nothing.
-    pub async fn take(http: &reqwest::Client, admin: &str) -> Self {
+    pub(super) async fn take(http: &reqwest::Client, admin: &str) -> Self {
         let asked = http.get(format!("{admin}/metrics")).timeout(Duration::from_secs(2)).send().await;
         match asked {
             Ok(answer) => Self::parse(&answer.text().await.unwrap_or_default()),
@@ -25,14 +25,14 @@ impl Reading {
     }
 
     /// Adds another process's samples to these.
-    pub fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         for (name, value) in other.0 {
             *self.0.entry(name).or_default() += value;
         }
     }
 
     /// The sum over a metric's samples whose labels contain `label` (as `key="value"`; empty: all).
-    pub fn sum(&self, metric: &str, label: &str) -> f64 {
+    pub(super) fn sum(&self, metric: &str, label: &str) -> f64 {
         let of_metric = self.0.range(metric.to_owned()..).take_while(|(name, _)| name.starts_with(metric));
         of_metric
             .filter(|(name, _)| matches!(name.as_bytes().get(metric.len()), None | Some(b'{')) && name.contains(label))

@@ -131,10 +131,7 @@ async fn live_in(
 }
 
 /// Draws the polygons and lets the people move in.
-async fn populate(
-    args: &Args,
-    city: &City,
-) -> Result<(Vec<people::Resident>, Vec<(uuid::Uuid, Town)>), String> {
+async fn populate(args: &Args, city: &City) -> Result<(Vec<people::Resident>, Vec<(uuid::Uuid, Town)>), String> {
     let all: Vec<Town> = towns(MASSACHUSETTS).into_iter().chain(towns(BOSTON)).collect();
     let begun = Instant::now();
     let drawn = city.draw(&all, |n| progress("drawing neighborhoods", n, all.len())).await?;

@@ -10,36 +10,36 @@ use std::{
 
 /// What one frame shows.
 #[derive(Clone, Debug, Default)]
-pub struct Frame {
+pub(super) struct Frame {
     /// What stands under the title: homes, cameras, neighborhoods, seed.
-    pub about: String,
+    pub(super) about: String,
     /// How long the city has lived.
-    pub up: Duration,
+    pub(super) up: Duration,
     /// Events accepted, items indexed, alerts planned, pushes handed over: since the start.
-    pub totals: [f64; 4],
+    pub(super) totals: [f64; 4],
     /// Records behind: geo-index, plan, send.
-    pub lag: [f64; 3],
+    pub(super) lag: [f64; 3],
     /// Acceptance to phone, ms: median and 99th percentile, since the start; `None` before the first.
-    pub latency_ms: Option<(u64, u64)>,
+    pub(super) latency_ms: Option<(u64, u64)>,
     /// Sendings that were not answered 202, and were tried again.
-    pub refused: u64,
+    pub(super) refused: u64,
     /// Outcomes of events, with their counts.
-    pub outcomes: Vec<(&'static str, f64)>,
+    pub(super) outcomes: Vec<(&'static str, f64)>,
     /// Judged pushes, and those that are missing, misdirected, doubled.
-    pub pushes_judged: [u64; 4],
+    pub(super) pushes_judged: [u64; 4],
     /// Judged reads, and those that showed too much or too little.
-    pub reads_judged: [u64; 2],
+    pub(super) reads_judged: [u64; 2],
     /// The resident who is looked at.
-    pub resident: String,
+    pub(super) resident: String,
     /// What reached her, newest last.
-    pub reached: Vec<String>,
+    pub(super) reached: Vec<String>,
     /// The last line: how to end it.
-    pub hint: String,
+    pub(super) hint: String,
 }
 
 /// Draws frames.
 #[derive(Debug)]
-pub struct Screen {
+pub(super) struct Screen {
     in_place: bool,
     history: VecDeque<(Duration, [f64; 4])>,
     frames: u64,
@@ -49,12 +49,12 @@ pub struct Screen {
 
 impl Screen {
     /// On standard output.
-    pub fn new(every: u64) -> Self {
+    pub(super) fn new(every: u64) -> Self {
         Self { in_place: std::io::stdout().is_terminal(), history: VecDeque::new(), frames: 0, every: every.max(1) }
     }
 
     /// Draws one frame.
-    pub fn draw(&mut self, frame: &Frame) {
+    pub(super) fn draw(&mut self, frame: &Frame) {
         let rates = self.rates(frame);
         self.frames += 1;
         if !self.in_place && !self.frames.is_multiple_of(self.every) {
@@ -72,7 +72,7 @@ impl Screen {
     }
 
     /// Clears the terminal before the first frame.
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         if self.in_place {
             let mut out = std::io::stdout().lock();
             let _ = write!(out, "\x1b[2J\x1b[H");
@@ -103,9 +103,7 @@ fn render(frame: &Frame, rates: [f64; 4]) -> String {
     let _ = writeln!(text, "  in all     {a:>12.0}{b:>12.0}{c:>12.0}{d:>12.0}");
     let [index, plan, send] = frame.lag;
     let _ = writeln!(text, "  behind     {:>12}{index:>12.0}{plan:>12.0}{send:>12.0}\n", "");
-    let latency = frame
-        .latency_ms
-        .map_or("none yet".to_owned(), |(p50, p99)| format!("p50 {p50} ms   p99 {p99} ms"));
+    let latency = frame.latency_ms.map_or("none yet".to_owned(), |(p50, p99)| format!("p50 {p50} ms   p99 {p99} ms"));
     let _ = writeln!(text, "  accepted to handed over   {latency}        tried again {}", frame.refused);
     let outcomes: Vec<String> = frame.outcomes.iter().map(|(name, n)| format!("{name} {n:.0}")).collect();
     let _ = writeln!(text, "  became                    {}", outcomes.join("   "));

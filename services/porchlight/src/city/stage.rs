@@ -137,12 +137,23 @@ impl Stage {
         say("draining the services");
         self.city.deployment.stop().await?;
         let verdict = self.witness.judge_pushes(i64::MAX);
+        for due in verdict.missing.iter().take(10) {
+            say(&format!("missing: {due:?}"));
+        }
+        for push in verdict.misdirected.iter().take(10) {
+            say(&format!("misdirected: {push:?}"));
+        }
         let [missing, misdirected] = self.worst;
-        if verdict.is_clean() && misdirected == 0 && self.reads[1] == 0 {
+        let said = self.witness.judge_payloads();
+        for sentence in said.iter().take(10) {
+            say(&format!("a wrong push: {sentence}"));
+        }
+        if verdict.is_clean() && misdirected == 0 && said.is_empty() && self.reads[1] == 0 {
             return Ok(());
         }
         Err(format!(
-            "the oracle found {} pushes missing (at worst {missing}), {} misdirected (at worst {misdirected}), {} feeds wrong",
+            "the oracle found {} pushes missing (at worst {missing}), {} misdirected (at worst {misdirected}), {} items wrong \
+             in feeds",
             verdict.missing.len(),
             verdict.misdirected.len(),
             self.reads[1]
@@ -190,7 +201,8 @@ impl Stage {
         self.witness.forget(now - MEMORY_MS);
 
         let reading = self.readings().await;
-        let outcome = |o: Outcome| reading.sum("porchlight_geo_index_events_total", &format!("outcome=\"{}\"", o.as_str()));
+        let outcome =
+            |o: Outcome| reading.sum("porchlight_geo_index_events_total", &format!("outcome=\"{}\"", o.as_str()));
         let outcomes: Vec<(&str, f64)> = Outcome::ALL.iter().map(|o| (o.as_str(), outcome(*o))).collect();
         let lag = |stage: &str| reading.sum("porchlight_bus_consumer_lag_records", &format!("stage=\"{stage}\""));
         Frame {
@@ -206,12 +218,7 @@ impl Stage {
             latency_ms,
             refused: self.tally.refused.load(Ordering::Relaxed),
             outcomes: outcomes.into_iter().filter(|(_, n)| *n > 0.0).collect(),
-            pushes_judged: [
-                count(verdict.checked),
-                self.worst[0],
-                self.worst[1],
-                count(verdict.doubled.len()),
-            ],
+            pushes_judged: [count(verdict.checked), self.worst[0], self.worst[1], count(verdict.doubled.len())],
             reads_judged: self.reads,
             resident: self.introduce(),
             reached: self.reached().await,

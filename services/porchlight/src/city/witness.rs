@@ -74,6 +74,11 @@ impl Witness {
         verdict
     }
 
+    /// Judges what every push said: no more than a hint may say, and the truth; a sentence for each that did not.
+    pub fn judge_payloads(&self) -> Vec<String> {
+        self.pushes.iter().flat_map(|push| self.world.judge_payload(&push.endpoint, &push.payload).wrong).collect()
+    }
+
     /// Judges a whole feed (see [`World::judge_feed`]).
     pub fn judge_feed(&self, subject: &str, items: &[Value], since_ms: i64, until_ms: i64) -> ReadVerdict {
         self.world.judge_feed(subject, items, since_ms, until_ms)
@@ -115,10 +120,9 @@ impl Witness {
 
     /// Forgets what is long judged, so that a city can live for days.
     pub fn forget(&mut self, before_ms: i64) {
-        self.forgotten += self.world.forget(before_ms);
-        // A push comes after its event: those of forgotten events may still be here, but none of a kept event is lost.
-        let known: std::collections::BTreeSet<Uuid> = self.world.expected_pushes().iter().map(|e| e.alert).collect();
-        self.pushes.retain(|push| push.received_at_ms >= before_ms && known.contains(&observed(push).alert));
+        let (alerts, pushes) = self.world.forget(before_ms);
+        self.forgotten += pushes;
+        self.pushes.retain(|push| !alerts.contains(&observed(push).alert));
     }
 }
 

@@ -21,7 +21,7 @@ enum Program {
 
 pub(super) fn run(args: Args) -> String {
     let defaults = match args.program {
-        Program::Ingest => porchlight_ingest::DEFAULTS,
+        Program::Ingest => porchlight_ingest::DEFAULT_TOML,
         Program::GeoIndex => porchlight_geo_index::DEFAULT_TOML,
         Program::Notification => porchlight_notification::DEFAULT_TOML,
         Program::Gateway => porchlight_gateway::DEFAULT_TOML,

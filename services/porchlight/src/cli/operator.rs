@@ -9,8 +9,10 @@ use super::{Config, Failure};
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
     /// Make an account an operator: the first one, before any can be made over the API.
-    #[command(after_help = "Example:\n  porchlight operator create --issuer https://login.example.org --subject 0ae91c \
-        --note 'Ada, on call'")]
+    #[command(
+        after_help = "Example:\n  porchlight operator create --issuer https://login.example.org --subject 0ae91c \
+        --note 'Ada, on call'"
+    )]
     Create {
         /// The issuer of the account's tokens, exactly as their `iss` claim has it.
         #[arg(long, value_name = "URL")]

@@ -18,9 +18,9 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: Command, config: Config) -> Result<String, Failure> {
     let Command::Apply { replication } = command;
-    let applied = porchlight_store::apply_schema(&config.cql, replication)
-        .await
-        .map_err(|e| Failure::Failed(format!("{e}\n(cql.contact_points is {})", config.cql.contact_points.join(", "))))?;
+    let applied = porchlight_store::apply_schema(&config.cql, replication).await.map_err(|e| {
+        Failure::Failed(format!("{e}\n(cql.contact_points is {})", config.cql.contact_points.join(", ")))
+    })?;
     let keyspace = &config.cql.keyspace;
     Ok(match applied.as_slice() {
         [] => format!("keyspace {keyspace}: nothing to do\n"),

@@ -51,7 +51,8 @@ pub(super) async fn run(command: Command, config: Config) -> Result<String, Fail
         Command::Apply { partitions, replication } => {
             let reports = porchlight_bus::apply_topics(&config.kafka, partitions, replication).await;
             let where_ = &config.kafka.bootstrap_servers;
-            let reports = reports.map_err(|e| Failure::Failed(format!("{e}\n(kafka.bootstrap_servers is {where_})")))?;
+            let reports =
+                reports.map_err(|e| Failure::Failed(format!("{e}\n(kafka.bootstrap_servers is {where_})")))?;
             Ok(describe(&reports))
         }
         Command::Rebuild { table } => {

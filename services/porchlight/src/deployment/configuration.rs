@@ -34,7 +34,8 @@ pub(super) struct ClientDefaults {
 }
 
 pub(super) fn client_defaults() -> ClientDefaults {
-    porchlight_chassis::config::load(crate::DEFAULT_TOML, None, []).expect("the defaults are complete: a test loads them")
+    porchlight_chassis::config::load(crate::DEFAULT_TOML, None, [])
+        .expect("the defaults are complete: a test loads them")
 }
 
 impl Settings {

@@ -184,7 +184,8 @@ pub(super) fn clear(dir: &Path) -> Result<(), String> {
         let pid = std::fs::read_to_string(&path).ok().and_then(|p| p.trim().parse::<u32>().ok());
         // The number may be someone else's by now: only a process that was started with a file of this folder is ours.
         let ours = |pid: &u32| {
-            std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.contains(&dir.display().to_string()))
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|c| c.contains(&dir.display().to_string()))
         };
         if let Some(pid) = pid.filter(ours) {
             signal(pid, "KILL");

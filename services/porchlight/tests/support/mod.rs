@@ -1,5 +1,5 @@
 //! What the end-to-end tests share: a city on the shared servers, its witness, and patience that ends.
-#![allow(dead_code)] // each test file uses a part of it
+#![allow(dead_code, unreachable_pub)] // each test file uses a part of it
 
 use std::{
     future::Future,
@@ -26,8 +26,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The shared servers.
 pub fn servers() -> Servers {
-    let file = std::env::var("PORCHLIGHT_TEST_SERVERS")
-        .expect("run make test, or make up and set PORCHLIGHT_TEST_SERVERS");
+    let file =
+        std::env::var("PORCHLIGHT_TEST_SERVERS").expect("run make test, or make up and set PORCHLIGHT_TEST_SERVERS");
     let text = std::fs::read_to_string(file).expect("the file of the servers");
     serde_json::from_str(&text).expect("servers.json")
 }
@@ -78,6 +78,8 @@ impl Scene {
                 self.witness.observe(&self.city.phones);
                 let verdict = self.witness.judge_pushes(i64::MAX);
                 assert!(verdict.is_clean(), "{verdict:#?}");
+                let said = self.witness.judge_payloads();
+                assert!(said.is_empty(), "{said:#?}");
                 return;
             }
             assert!(Instant::now() < until, "{verdict:#?}\nlag {}", self.lag().await);
@@ -119,7 +121,13 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut poll: 
 }
 
 /// A household at a place, with an optional camera that shares these labels.
-pub fn household(subject: &str, town: &str, lon: f64, lat: f64, camera: Option<&[&'static str]>) -> porchlight_synth::Household {
+pub fn household(
+    subject: &str,
+    town: &str,
+    lon: f64,
+    lat: f64,
+    camera: Option<&[&'static str]>,
+) -> porchlight_synth::Household {
     #[allow(clippy::cast_possible_truncation)]
     let at = Point { x: (lon * 1e7).round() as i32, y: (lat * 1e7).round() as i32 };
     porchlight_synth::Household {

@@ -87,12 +87,7 @@ impl Gateway {
 
 fn neighborhood(n: i32, name: &str) -> Feature {
     let (west, east) = (n * 10_000_001, (n + 1) * 10_000_001);
-    let ring = vec![
-        Point { x: west, y: 0 },
-        Point { x: east, y: 0 },
-        Point { x: east, y: 7 },
-        Point { x: west, y: 7 },
-    ];
+    let ring = vec![Point { x: west, y: 0 }, Point { x: east, y: 0 }, Point { x: east, y: 7 }, Point { x: west, y: 7 }];
     let geometry = Geometry { parts: vec![vec![ring]] };
     Feature { id: Uuid::from_u128(n.unsigned_abs().into()), name: name.to_owned(), geometry, notices: Vec::new() }
 }

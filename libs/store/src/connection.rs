@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use porchlight_store::{CqlConfig, Store};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::{CqlConfig, Store};
 
 /// The first wait between two attempts; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -13,11 +14,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The store once it is connected, or why it is not yet.
 #[derive(Clone)]
-pub(crate) struct Connection(watch::Receiver<Result<Store, String>>);
+pub struct Connection(watch::Receiver<Result<Store, String>>);
 
 /// Connects, and keeps trying until it succeeds: a schema that is missing may be applied at any time. The future runs
 /// until `stop`.
-pub(crate) fn connect(cql: CqlConfig, stop: CancellationToken) -> (Connection, impl Future<Output = ()> + Send) {
+pub fn keep_connecting(cql: CqlConfig, stop: CancellationToken) -> (Connection, impl Future<Output = ()> + Send) {
     let (sender, receiver) = watch::channel(Err("connecting".to_owned()));
     let attempts = async move {
         let mut wait = FIRST_WAIT;
@@ -44,14 +45,14 @@ pub(crate) fn connect(cql: CqlConfig, stop: CancellationToken) -> (Connection, i
 
 impl Connection {
     /// The store, as soon as it is there; `None` if the process stops before.
-    pub(crate) async fn established(&self, stop: &CancellationToken) -> Option<Store> {
+    pub async fn established(&self, stop: &CancellationToken) -> Option<Store> {
         let mut receiver = self.0.clone();
         let store = stop.run_until_cancelled(receiver.wait_for(Result::is_ok)).await?.ok()?;
         store.as_ref().ok().cloned()
     }
 
     /// Whether the store is connected and answers, for `/readyz`.
-    pub(crate) async fn probe(&self) -> Result<(), String> {
+    pub async fn probe(&self) -> Result<(), String> {
         let store = self.0.borrow().clone()?;
         store.ping().await.map_err(|e| e.to_string())
     }
