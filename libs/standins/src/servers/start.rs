@@ -125,11 +125,22 @@ pub(super) fn all_free(ports: &[u16], bound: Duration) -> bool {
     }
 }
 
-/// Distinct ports, as the system gives them.
+/// Distinct free ports below those that the system gives to outgoing connections (by its default, 32768): between the
+/// choice and the bind lie seconds, in which any connection of this machine could take one of those.
 fn free_ports(count: usize) -> Result<Vec<u16>, String> {
-    let sockets: Result<Vec<_>, _> = (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect();
-    let ports = sockets.and_then(|sockets| sockets.iter().map(|s| s.local_addr().map(|a| a.port())).collect());
-    ports.map_err(|e| format!("no free port on 127.0.0.1: {e}"))
+    const FROM: u16 = 15_000;
+    const OF: u16 = 17_000;
+    let mut held: Vec<(u16, TcpListener)> = Vec::new();
+    for _ in 0..1_000 {
+        if held.len() == count {
+            return Ok(held.into_iter().map(|(port, _)| port).collect());
+        }
+        let [a, b, ..] = *uuid::Uuid::new_v4().as_bytes();
+        let port = FROM + u16::from_be_bytes([a, b]) % OF;
+        // A port that is held already cannot be bound again, so all are distinct.
+        held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|listener| (port, listener)));
+    }
+    Err(format!("no {count} free ports on 127.0.0.1 from {FROM} on"))
 }
 
 fn spawn(kind: &Kind, place: &Place, log: &Path, progress: &dyn Fn(&str)) -> Result<(Child, u64), String> {

@@ -116,7 +116,7 @@ impl Stage {
                         self.read_a_feed().await?;
                     }
                     frames += 1;
-                    let frame = self.frame(about, begun.elapsed(), "Ctrl-C drains and ends it").await;
+                    let frame = self.frame(about, begun.elapsed(), Some(GRACE_MS), "Ctrl-C drains and ends it").await;
                     screen.draw(&frame);
                 }
             }
@@ -127,7 +127,7 @@ impl Stage {
             self.note(&event);
         }
         self.settle().await;
-        let frame = self.frame(about, begun.elapsed(), "drained").await;
+        let frame = self.frame(about, begun.elapsed(), None, "drained").await;
         Screen::new(1).draw(&frame);
         Ok(())
     }
@@ -190,10 +190,11 @@ impl Stage {
         Ok(())
     }
 
-    async fn frame(&mut self, about: &str, up: Duration, hint: &str) -> Frame {
+    /// `grace_ms`: how long a push may take before it is called missing; `None` when all must have arrived.
+    async fn frame(&mut self, about: &str, up: Duration, grace_ms: Option<i64>, hint: &str) -> Frame {
         self.witness.observe(&self.city.phones);
         let now = SystemClock.now().0;
-        let verdict = self.witness.judge_pushes(now - GRACE_MS);
+        let verdict = self.witness.judge_pushes(grace_ms.map_or(i64::MAX, |grace| now - grace));
         let count = |n: usize| n as u64;
         self.worst[0] = self.worst[0].max(count(verdict.missing.len()));
         self.worst[1] = self.worst[1].max(count(verdict.misdirected.len()));
