@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AlertId, Audience, HomeId, HouseholdId, ItemId, Kind, Label, Labels, NeighborhoodRef, ResidentId, Timestamp,
+    AlertId, Audience, EventId, HomeId, HouseholdId, ItemId, Kind, Label, Labels, NeighborhoodRef, ResidentId,
+    Timestamp,
 };
 
 /// How urgent a push is. The order is the order of sending, most urgent first.
@@ -42,6 +43,8 @@ pub struct Alert {
     pub id: AlertId,
     /// What it is about.
     pub item: ItemId,
+    /// The event that made this revision: by it one happening is followed through the logs of all services.
+    pub event: EventId,
     /// Counts from 1.
     pub revision: u32,
     /// Counts the revisions that neighbors could hear of, from 1; 0: none yet. To them this is *the* revision.

@@ -172,6 +172,7 @@ impl Item {
         let alert = Alert {
             id: AlertId::of_item(self.id),
             item: self.id,
+            event: stamped.event.id,
             revision: self.revision,
             shared_revision: self.shared.map_or(0, |s| s.revision),
             household: self.household,

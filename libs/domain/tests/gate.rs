@@ -152,6 +152,7 @@ fn g8_the_first_revision_that_neighbors_may_hear_of_is_news_to_them_and_silent_t
         id: AlertId::of_item(ItemId(Uuid::from_u128(77))),
         item: ItemId(Uuid::from_u128(77)),
         revision: 2,
+        event: EventId(Uuid::nil()),
         shared_revision: 1,
         household: HouseholdId(Uuid::from_u128(1)),
         neighborhoods: vec![hood(1, 1)],

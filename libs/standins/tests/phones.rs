@@ -10,9 +10,9 @@ use p256::{
     pkcs8::{EncodePrivateKey, LineEnding},
 };
 use porchlight_domain::{
-    Alert, AlertId, Borders, ChosenId, Cleared, Clock, Endpoint, EndpointId, Gate, Hint, HouseholdId, ItemId, Kind,
-    Label, Lane, NeighborhoodId, NeighborhoodRef, Point, ResidentId, SystemClock, Timestamp, Transport, Undecided,
-    Version, Viewer,
+    Alert, AlertId, Borders, ChosenId, Cleared, Clock, Endpoint, EndpointId, EventId, Gate, Hint, HouseholdId, ItemId,
+    Kind, Label, Lane, NeighborhoodId, NeighborhoodRef, Point, ResidentId, SystemClock, Timestamp, Transport,
+    Undecided, Version, Viewer,
 };
 use porchlight_push::{Providers, PushConfig, Sent, mint_vapid_key};
 use porchlight_standins::phones::{Phones, Push};
@@ -42,6 +42,7 @@ fn hint(revision: u32) -> Cleared<Hint> {
         id: AlertId::of_item(item),
         item,
         revision,
+        event: EventId(uuid::Uuid::nil()),
         shared_revision: 0,
         household,
         neighborhoods: Vec::new(),

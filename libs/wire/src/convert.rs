@@ -306,6 +306,7 @@ impl Wire for Alert {
             shared_labels: labels_to(self.shared_labels),
             created_at_ms: self.created_at.0,
             expires_at_ms: self.expires_at.0,
+            event_id: bytes(self.event.0),
         }
     }
 
@@ -313,6 +314,7 @@ impl Wire for Alert {
         Ok(Self {
             id: domain::AlertId(id(&m.alert_id, "alert_id")?),
             item: domain::ItemId(id(&m.item_id, "item_id")?),
+            event: domain::EventId(id(&m.event_id, "event_id")?),
             revision: m.revision,
             shared_revision: m.shared_revision,
             household: domain::HouseholdId(id(&m.household_id, "household_id")?),

@@ -85,6 +85,7 @@ fn alert() -> Alert {
         id: AlertId(id(6)),
         item: ItemId(id(7)),
         revision: 3,
+        event: event().id,
         shared_revision: 1,
         household: HouseholdId(id(2)),
         neighborhoods: vec![NeighborhoodRef { id: NeighborhoodId(id(5)), version: Version(2) }],

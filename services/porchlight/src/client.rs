@@ -45,6 +45,11 @@ impl Client {
         Self { http: http.clone(), base: base.to_owned(), token: token.to_owned() }
     }
 
+    /// The bearer token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The same caller at another base URL.
     pub fn at(&self, base: &str) -> Self {
         Self { base: base.to_owned(), ..self.clone() }

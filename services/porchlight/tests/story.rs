@@ -140,7 +140,39 @@ async fn g1_g3_two_days_at_park_street() {
         .await;
     }
     assert!(SystemClock.now().since(revoked_at) < 5_000, "within 5 s");
+
+    logs_follow_the_event_and_hold_nothing_personal(&scene, &third, &[&camera], &residents);
     scene.end().await;
+}
+
+/// One event id leads through the logs of every service on its way, and no log holds a place, a token or a key.
+fn logs_follow_the_event_and_hold_nothing_personal(
+    scene: &Scene,
+    event: &Value,
+    cameras: &[&Camera],
+    residents: &[porchlight::city::people::Resident],
+) {
+    let id = event["id"].as_str().expect("an id");
+    let mut all = String::new();
+    for service in [Service::Ingest, Service::GeoIndex, Service::Notification, Service::Gateway] {
+        let running = scene.city.deployment.processes().filter(|(s, _)| *s == service);
+        let logs: String =
+            running.map(|(s, n)| std::fs::read_to_string(scene.city.deployment.log(s, n)).expect("a log")).collect();
+        assert!(service == Service::Gateway || logs.contains(id), "{} does not name the event", service.name());
+        all += &logs;
+    }
+    let mut personal: Vec<String> = residents.iter().filter_map(|r| r.phone.clone()).collect();
+    for at in residents.iter().map(|r| r.home).chain(cameras.iter().map(|c| c.at)) {
+        for e7 in [at.x, at.y] {
+            personal.extend([e7.to_string(), format!("{:.4}", f64::from(e7) / 1e7)]);
+        }
+    }
+    personal.extend(residents.iter().map(|r| r.app.token().to_owned()));
+    personal.extend(cameras.iter().filter_map(|c| c.line.token().split_once('.').map(|(_, secret)| secret.to_owned())));
+    for secret in personal {
+        let found = all.lines().find(|line| line.contains(&secret));
+        assert!(found.is_none(), "a log holds {secret}: {found:?}");
+    }
 }
 
 async fn judge_everybody(scene: &Scene, residents: &[porchlight::city::people::Resident]) {

@@ -11,8 +11,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use porchlight_domain::{
-    Alert, AlertId, Borders, ChosenId, Cleared, Endpoint, EndpointId, Gate, Hint, HomeId, HouseholdId, ItemId, Kind,
-    Label, Lane, NeighborhoodId, NeighborhoodRef, Point, Residence, ResidentId, Timestamp, Transport, Undecided,
+    Alert, AlertId, Borders, ChosenId, Cleared, Endpoint, EndpointId, EventId, Gate, Hint, HomeId, HouseholdId, ItemId,
+    Kind, Label, Lane, NeighborhoodId, NeighborhoodRef, Point, Residence, ResidentId, Timestamp, Transport, Undecided,
     Version, Viewer,
 };
 use porchlight_push::PushConfig;
@@ -47,6 +47,7 @@ pub(crate) fn hint(lane: Lane, revision: u32, to_neighbor: bool, expires_at: Tim
         id: AlertId::of_item(item),
         item,
         revision,
+        event: EventId(uuid::Uuid::nil()),
         shared_revision: revision,
         household,
         neighborhoods: vec![NeighborhoodRef { id: NeighborhoodId(Uuid::from_u128(3)), version: Version(1) }],

@@ -64,7 +64,7 @@ fn task(alert: &Alert, lane: Lane, bucket: u8, recipients: Vec<Recipient>) -> Pu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use porchlight_domain::{AlertId, HouseholdId, ItemId, Kind, Labels, Timestamp};
+    use porchlight_domain::{AlertId, EventId, HouseholdId, ItemId, Kind, Labels, Timestamp};
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -74,6 +74,7 @@ mod tests {
             id: AlertId::of_item(item),
             item,
             revision: 2,
+            event: EventId(Uuid::nil()),
             shared_revision: 1,
             household: HouseholdId(Uuid::from_u128(2)),
             neighborhoods: Vec::new(),

@@ -222,6 +222,7 @@ impl<P: PushLog> Handler for Planner<P> {
                 metrics::recipients(alert.lane, planned.household);
                 metrics::recipients(Lane::Neighborhood, planned.neighbors);
                 tracing::info!(
+                    event_id = %alert.event,
                     alert_id = %alert.id,
                     item_id = %alert.item,
                     revision = alert.revision,

@@ -90,7 +90,7 @@ impl<C: Carriers> Sender<C> {
             let mut why = None;
             for (recipient, wait) in self.round(task, due).await {
                 metrics::waited(Stage::Send, wait.what);
-                tracing::debug!(alert_id = %task.alert.id, reason = wait.reason, "a push waits");
+                tracing::debug!(event_id = %task.alert.event, alert_id = %task.alert.id, reason = wait.reason, "a push waits");
                 let due = Instant::now() + self.until_next(task, &wait, round);
                 later.push(Open { recipient, due });
                 why = Some(wait);

@@ -135,6 +135,7 @@ impl<C: Carriers> Sender<C> {
             Sent::HandedOver => {
                 metrics::handed_over(self.means.clock.now().since(telling.alert.created_at));
                 tracing::info!(
+                    event_id = %telling.alert.event,
                     alert_id = %telling.alert.id,
                     item_id = %telling.alert.item,
                     revision = telling.alert.revision,
@@ -152,6 +153,7 @@ impl<C: Carriers> Sender<C> {
             },
             Sent::Refused { reason } => {
                 tracing::warn!(
+                    event_id = %telling.alert.event,
                     alert_id = %telling.alert.id,
                     transport = endpoint.transport.as_str(),
                     reason,

@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use porchlight_bus::{ProduceError, Record, Topic};
 use porchlight_domain::{
-    Alert, AlertId, Cell, ChosenId, Cleared, Endpoint, EndpointId, Hint, Home, HomeId, HouseholdId, ItemId, Kind,
-    Label, Lane, ManualClock, NeighborhoodId, NeighborhoodRef, Point, PushId, PushTask, Resident, ResidentId,
+    Alert, AlertId, Cell, ChosenId, Cleared, Endpoint, EndpointId, EventId, Hint, Home, HomeId, HouseholdId, ItemId,
+    Kind, Label, Lane, ManualClock, NeighborhoodId, NeighborhoodRef, Point, PushId, PushTask, Resident, ResidentId,
     Timestamp, Transport, Version,
 };
 use porchlight_neighborhoods::Neighborhoods;
@@ -108,6 +108,7 @@ pub fn alert(neighborhoods: &[NeighborhoodRef]) -> Alert {
         id: AlertId::of_item(item),
         item,
         revision: 1,
+        event: EventId(Uuid::nil()),
         shared_revision: u32::from(shared),
         household: household(1),
         neighborhoods: neighborhoods.to_vec(),
