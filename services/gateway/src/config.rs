@@ -57,6 +57,8 @@ pub struct GatewayConfig {
     pub neighborhoods_max_age_ms: u64,
     /// How often unfinished registry writes are looked for.
     pub sweep_every_ms: u64,
+    /// How often topics are compared with rows.
+    pub reconcile_every_ms: u64,
     /// How long it is remembered whether an account is an operator by the command line.
     pub operator_cache_ms: u64,
     /// How many homes that wait for verification are listed at once, at most.
@@ -107,6 +109,7 @@ impl TryFrom<Sections> for Config {
             ("gateway.feed_days", u64::from(c.gateway.feed_days), 1..=400),
             ("gateway.neighborhoods_max_age_ms", c.gateway.neighborhoods_max_age_ms, 2_000..=60_000),
             ("gateway.sweep_every_ms", c.gateway.sweep_every_ms, 100..=60_000),
+            ("gateway.reconcile_every_ms", c.gateway.reconcile_every_ms, 1_000..=86_400_000),
             ("gateway.operator_cache_ms", c.gateway.operator_cache_ms, 0..=60_000),
             ("gateway.max_pending_homes", c.gateway.max_pending_homes as u64, 1..=1_000),
             ("cql.request_timeout_ms", c.cql.request_timeout_ms, 1..=60_000),

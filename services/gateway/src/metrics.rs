@@ -3,8 +3,8 @@
 use std::{sync::LazyLock, time::Duration};
 
 use prometheus::{
-    Histogram, IntCounter, IntCounterVec, IntGauge, register_histogram, register_int_counter, register_int_counter_vec,
-    register_int_gauge,
+    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, register_histogram, register_int_counter,
+    register_int_counter_vec, register_int_gauge, register_int_gauge_vec,
 };
 
 /// Counter: tokens looked at, by `outcome` (`accepted`, `refused`, `unavailable`).
@@ -22,11 +22,13 @@ pub const WRITE_SECONDS: &str = "porchlight_gateway_registry_write_duration_seco
 pub const SWEPT: &str = "porchlight_gateway_registry_swept_total";
 /// Gauge: intents of the last ten minutes that the sweeper watches.
 pub const WATCHED: &str = "porchlight_gateway_registry_watched_intents";
+/// Gauge: rows that a topic was behind of when they were compared last, by `kind`. Above 0: somebody should look.
+pub const DRIFT: &str = "porchlight_gateway_registry_drift_rows";
 /// Counter: items judged for a person, by `answer` (`shown`, `refused`, `undecided`).
 pub const GATE: &str = "porchlight_gateway_gate_total";
 
 /// Every name above.
-pub const NAMES: [&str; 8] = [TOKENS, JWKS_FETCHES, ACCOUNTS, WRITES, WRITE_SECONDS, SWEPT, WATCHED, GATE];
+pub const NAMES: [&str; 9] = [TOKENS, JWKS_FETCHES, ACCOUNTS, WRITES, WRITE_SECONDS, SWEPT, WATCHED, DRIFT, GATE];
 
 const ONCE: &str = "the name is valid and registered once";
 
@@ -47,6 +49,8 @@ static SWEPT_TOTAL: LazyLock<IntCounterVec> =
     LazyLock::new(|| register_int_counter_vec!(SWEPT, "Rows projected again", &["kind"]).expect(ONCE));
 static WATCHED_INTENTS: LazyLock<IntGauge> =
     LazyLock::new(|| register_int_gauge!(WATCHED, "Intents that the sweeper watches").expect(ONCE));
+static DRIFT_ROWS: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| register_int_gauge_vec!(DRIFT, "Rows that a topic was behind of", &["kind"]).expect(ONCE));
 static GATE_TOTAL: LazyLock<IntCounterVec> =
     LazyLock::new(|| register_int_counter_vec!(GATE, "Items judged for a person", &["answer"]).expect(ONCE));
 
@@ -78,6 +82,10 @@ pub(crate) fn watched(intents: usize) {
     WATCHED_INTENTS.set(i64::try_from(intents).unwrap_or(i64::MAX));
 }
 
+pub(crate) fn drift(kind: &'static str, rows: u64) {
+    DRIFT_ROWS.with_label_values(&[kind]).set(i64::try_from(rows).unwrap_or(i64::MAX));
+}
+
 pub(crate) fn gate(answer: &'static str) {
     GATE_TOTAL.with_label_values(&[answer]).inc();
 }
@@ -98,6 +106,7 @@ mod tests {
                 "porchlight_gateway_registry_write_duration_seconds",
                 "porchlight_gateway_registry_swept_total",
                 "porchlight_gateway_registry_watched_intents",
+                "porchlight_gateway_registry_drift_rows",
                 "porchlight_gateway_gate_total",
             ]
         );
@@ -112,6 +121,7 @@ mod tests {
         write_took(Duration::ZERO);
         swept("device");
         watched(0);
+        drift("device", 0);
         gate("shown");
         let gathered: Vec<String> = prometheus::gather().iter().map(|family| family.name().to_owned()).collect();
         assert!(NAMES.iter().all(|name| gathered.iter().any(|g| g == name)), "{gathered:?}");

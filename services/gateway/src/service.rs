@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use porchlight_bus::{Producer, Table};
+use porchlight_bus::{KafkaConfig, Producer, Table};
 use porchlight_chassis::{
     config::HttpConfig,
     health::{Condition, Health},
@@ -86,6 +86,8 @@ pub fn start(config: &Config, health: &Health, manager: &mut Manager) -> Result<
 
     let vapid_public_key = Providers::new(&config.push)?.vapid_public_key().to_owned();
     let (config, every) = (config.clone(), Duration::from_millis(config.gateway.sweep_every_ms));
+    let (kafka_config, reconcile_every) =
+        (config.kafka.clone(), Duration::from_millis(config.gateway.reconcile_every_ms));
     let listen = config.http.clone();
     let cql = config.cql.clone();
     let assemble = move |store| {
@@ -100,11 +102,13 @@ pub fn start(config: &Config, health: &Health, manager: &mut Manager) -> Result<
         };
         App::new(&config, parts)
     };
-    let (assembled, app) = watch::channel(None);
+    let (assembled, app) = watch::channel(None::<App>);
     let condition = health.condition("store", Some(STORE_STALE));
     let store = keep_store(cql, assemble, assembled, condition, manager.token(Phase::Base));
     manager.spawn("store", Phase::Base, ended_well(store));
     manager.spawn("api", Phase::Intake, serve(listen, app.clone(), manager.token(Phase::Intake)));
+    let reconciled = reconcile(reconcile_every, kafka_config, app.clone(), manager.token(Phase::Work));
+    manager.spawn("reconciler", Phase::Work, ended_well(reconciled));
     manager.spawn("sweeper", Phase::Work, ended_well(sweep(every, app, manager.token(Phase::Work))));
     Ok(())
 }
@@ -172,6 +176,17 @@ async fn serve(
     let Some(app) = ready(app, &shutdown).await else { return Ok(()) };
     let (router, document) = app.router();
     http::serve(&config, router, document, |_| {}, shutdown).await
+}
+
+async fn reconcile(
+    every: Duration,
+    kafka: KafkaConfig,
+    app: watch::Receiver<Option<App>>,
+    shutdown: CancellationToken,
+) {
+    if let Some(app) = ready(app, &shutdown).await {
+        app.registrar().clone().keep_reconciled(kafka, every, shutdown).await;
+    }
 }
 
 async fn sweep(every: Duration, app: watch::Receiver<Option<App>>, shutdown: CancellationToken) {

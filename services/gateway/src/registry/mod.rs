@@ -7,6 +7,7 @@
 
 mod decide;
 mod publish;
+mod reconcile;
 mod row;
 mod sweep;
 mod sweeper;
@@ -19,6 +20,7 @@ use porchlight_store::{Intent, IntentKind, Read, Registry, StoreError, Written};
 
 pub use decide::{Settled, settle};
 pub use publish::Publish;
+pub use reconcile::Fed;
 pub use row::Row;
 pub use sweep::{Due, Sweep};
 pub use sweeper::Sweeper;

@@ -16,7 +16,7 @@ use super::{Registrar, WriteError, decide::cells_left};
 #[async_trait]
 pub trait Row: Clone + PartialEq + Send + Sync + Sized + 'static {
     /// Its key.
-    type Id: Copy + Send + Sync + 'static;
+    type Id: Copy + Eq + std::hash::Hash + Send + Sync + 'static;
     /// Its word in metrics.
     const KIND: &'static str;
 

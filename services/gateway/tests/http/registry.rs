@@ -138,3 +138,21 @@ async fn a_store_that_is_away_is_said() {
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "store_unavailable"));
     assert!(answer.headers.contains_key("retry-after"));
 }
+
+/// The last net: a topic that is behind of a row (a paused writer's late record) is found and mended.
+#[tokio::test]
+async fn what_a_topic_is_behind_of_is_published_again() {
+    use porchlight_domain::{Device, Version};
+    let (world, path) = world().await;
+    world.put("alice", &path, device_body(HOME, PARK_STREET)).await;
+    let id = world.device("alice", DEVICE);
+    let registrar = world.app.registrar();
+    let drift = |fed: Vec<(porchlight_domain::DeviceId, Version)>| async move {
+        registrar.reconcile::<Device>(&fed.into_iter().collect()).await.unwrap()
+    };
+    assert_eq!(drift(vec![(id, Version(1))]).await, 0);
+    assert_eq!(world.recorder.devices().len(), 1, "what agrees is left alone");
+    assert_eq!(drift(vec![(id, Version(0))]).await, 1, "the topic ends with an older version");
+    assert_eq!(drift(vec![]).await, 1, "the topic never had it");
+    assert_eq!(world.recorder.devices().len(), 3);
+}
