@@ -138,8 +138,16 @@ impl World {
             .map(|member| format!("a push says {member}"))
             .collect();
         let alert = id_in(payload, "alert").unwrap_or_default();
-        let mut due = self.expected.iter().filter(|e| e.endpoint == endpoint && e.alert == alert);
-        let due = due.find(|e| payload["revision"].as_u64() == Some(e.revision));
+        // The set is ordered by endpoint, alert and revision: a city has too many pushes to look at each for each.
+        let first = ExpectedPush {
+            endpoint: endpoint.to_owned(),
+            alert,
+            revision: payload["revision"].as_u64().unwrap_or_default(),
+            as_neighbor: false,
+            received_at_ms: i64::MIN,
+        };
+        let due = self.expected.range(&first..).next();
+        let due = due.filter(|e| (&e.endpoint, e.alert, e.revision) == (&first.endpoint, alert, first.revision));
         match (due, self.of_alert(alert)) {
             (Some(due), Some(happening)) => {
                 let lane = match (due.as_neighbor, happening.kind.as_str()) {
