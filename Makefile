@@ -19,7 +19,7 @@ build: setup ## Build every program
 $(BIN):
 	@cargo build --quiet --package porchlight
 
-up: setup ## Start Kafka and Cassandra; eval "$(make -s up)" lets this shell's commands and tests find them
+up: setup ## Start Kafka, Cassandra and an S3 server (built once, in minutes); eval "$(make -s up)" lets this shell's commands and tests find them
 	@cargo build --quiet --package porchlight
 	@$(BIN) servers up --dir $(RUN)
 

@@ -468,7 +468,10 @@ async fn an_end_without_a_record_is_reached_all_the_same() {
     })
     .await
     .unwrap();
-    let mut reader = Reader::open(&deployment.config, Topic::Devices, From::Beginning).await.unwrap();
+    // A commit is answered once it is decided; the marker that shows it to readers is written soon after.
+    let open = async || Reader::open(&deployment.config, Topic::Devices, From::Beginning).await.unwrap();
+    eventually("the commit shows", async || open().await.next_existing().await.unwrap().is_some()).await;
+    let mut reader = open().await;
     assert!(reader.next_existing().await.unwrap().is_some());
     let end = tokio::time::timeout(PATIENCE, reader.next_existing()).await.expect("an end");
     assert!(end.unwrap().is_none());

@@ -65,6 +65,8 @@ pub struct Alert {
     pub created_at: Timestamp,
     /// Whoever meets it later than this drops it and counts it.
     pub expires_at: Timestamp,
+    /// It is no news, or not any more: open streams show the item as it is now, and no phone is told.
+    pub stream_only: bool,
 }
 
 impl Alert {

@@ -55,12 +55,20 @@ impl Device {
 pub struct SharingPolicy {
     /// The labels that go to the neighborhood.
     pub neighborhood: Labels,
+    /// Whether neighbors also see the clips and thumbnails of the events that go there.
+    pub media: bool,
 }
 
 impl SharingPolicy {
     /// Shares events with these labels.
     pub fn sharing(labels: impl IntoIterator<Item = Label>) -> Self {
-        Self { neighborhood: labels.into_iter().collect() }
+        Self { neighborhood: labels.into_iter().collect(), media: false }
+    }
+
+    /// With the clips and thumbnails of those events.
+    #[must_use]
+    pub fn with_media(self) -> Self {
+        Self { media: true, ..self }
     }
 
     /// Those of the labels that neighbors may hear of.
@@ -185,5 +193,6 @@ mod tests {
     #[test]
     fn g3_the_default_policy_shares_nothing() {
         assert!(SharingPolicy::default().shares(Label::ALL.into_iter().collect()).is_empty());
+        assert!(!SharingPolicy::default().media);
     }
 }

@@ -256,6 +256,16 @@ impl Event {
     }
 }
 
+/// What stands in the log of a device, in one order: its events, and the media that were completed. One order, so that an
+/// item has one writer: a media that moved an item between an event's decision and its finish would take its revision.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Logged {
+    /// An event that was accepted.
+    Event(Stamped),
+    /// A media whose upload was completed.
+    Media(crate::Media),
+}
+
 /// SHA-256 of an event's canonical form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);

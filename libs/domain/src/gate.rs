@@ -12,8 +12,9 @@
 use serde::Serialize;
 
 use crate::{
-    Alert, Device, Hint, Home, HomeId, HouseholdId, Item, NeighborhoodId, NeighborhoodRef, Point, ResidentId, Version,
-    view::{DeviceView, HomeView, ItemView},
+    Alert, Device, Hint, Home, HomeId, HouseholdId, Item, Media, NeighborhoodId, NeighborhoodRef, Point, ResidentId,
+    Version,
+    view::{DeviceView, HomeView, ItemView, MediaView},
 };
 
 /// Who may see a thing: a household, and the residents of these neighborhoods.
@@ -109,6 +110,26 @@ impl<B: Borders> Gate<'_, B> {
             Standing::Household => Some(Cleared(ItemView::for_household(item))),
             Standing::Neighbor(of) => item.shared.map(|shared| Cleared(ItemView::for_neighbor(item, &shared, of))),
             Standing::Stranger => None,
+        })
+    }
+
+    /// The media as this person may see it, or nothing. `item`: what its event is part of, if that is there. To neighbors
+    /// the item must show it: it was shared, and they may see the item.
+    pub fn media(
+        &self,
+        viewer: &Viewer,
+        media: &Media,
+        item: Option<&Item>,
+    ) -> Result<Option<Cleared<MediaView>>, Undecided> {
+        if viewer.household == media.household {
+            return Ok(Some(Cleared(MediaView::for_household(media, item.map(|item| item.id)))));
+        }
+        let shared = |item: &&Item| item.shared.is_some() && item.linked(media.id).is_some_and(|m| m.shared);
+        let Some(item) = item.filter(shared) else { return Ok(None) };
+        Ok(match self.standing(viewer, &item.audience())? {
+            Standing::Neighbor(_) => Some(Cleared(MediaView::for_neighbor(media, item.id))),
+            // Of the item's household and not of the media's: the device was given away in between.
+            Standing::Household | Standing::Stranger => None,
         })
     }
 

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::{ContentHash, MediaKind};
+
 /// The UUIDv5 namespace of everything derived here. Changing it changes every identifier: never.
 const NAMESPACE: Uuid = Uuid::from_u128(0x706f_7263_686c_5067_8874_2e76_3100_0001);
 
@@ -70,6 +72,8 @@ ids! {
     EndpointId,
     /// One revision of one alert to one endpoint: the unit that is sent once.
     PushId,
+    /// A clip or thumbnail, derived from device, event, kind and content.
+    MediaId,
 }
 
 impl EventId {
@@ -143,6 +147,15 @@ impl AlertId {
     }
 }
 
+impl MediaId {
+    /// The media of an event with this content. The content is part of the id: what is stored under it never changes,
+    /// and another content is another media.
+    pub fn of(device: DeviceId, event: EventId, kind: MediaKind, sha256: &ContentHash) -> Self {
+        let kind = kind.as_str().as_bytes();
+        Self(derive("media", &[device.0.as_bytes(), event.0.as_bytes(), kind, &sha256.0]))
+    }
+}
+
 impl PushId {
     /// The push of one revision of an alert to an endpoint.
     pub fn of(alert: AlertId, revision: u32, endpoint: EndpointId) -> Self {
@@ -174,6 +187,11 @@ mod tests {
         let resident = ResidentId::of_subject("https://issuer.example", "alice");
         assert_eq!(resident.to_string(), "fd7a280e-c0fb-5003-929d-a1d6569e52e3");
         assert_eq!(HouseholdId::founded_by(resident).to_string(), "6ff8ee28-6a79-54c6-8bb7-da7bf728f08b");
+        let (device, event) = (DeviceId(Uuid::from_u128(1)), EventId(Uuid::from_u128(2)));
+        let media = MediaId::of(device, event, MediaKind::Clip, &ContentHash([3; 32]));
+        assert_eq!(media.to_string(), "8bc6ae94-5902-517d-a085-e652d03ae703");
+        assert_ne!(media, MediaId::of(device, event, MediaKind::Thumbnail, &ContentHash([3; 32])));
+        assert_ne!(media, MediaId::of(device, event, MediaKind::Clip, &ContentHash([4; 32])));
     }
 
     #[test]

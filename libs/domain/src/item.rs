@@ -2,8 +2,8 @@
 //! be told to somebody.
 
 use crate::{
-    Alert, AlertId, Audience, DeviceId, EventId, HouseholdId, ItemId, Kind, Labels, Lane, NeighborhoodRef, Point,
-    Stamped, Timestamp,
+    Alert, AlertId, Audience, DeviceId, EventId, HouseholdId, ItemId, Kind, Labels, Lane, Media, MediaId, MediaKind,
+    NeighborhoodRef, Point, Stamped, Timestamp, media::MAX_ITEM_MEDIA,
 };
 
 /// Two events of a device are one happening if no more than this lies between them, both by receipt and by occurrence
@@ -37,7 +37,7 @@ impl GroupKey {
 /// times tell of the rest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shared {
-    /// Counts the shared events, from 1.
+    /// Counts the shared events, and the shared media that came later, from 1.
     pub revision: u32,
     /// When the first shared event was received. Neighborhoods' feeds are ordered by it; it never changes.
     pub since: Timestamp,
@@ -66,6 +66,19 @@ impl Shared {
     }
 }
 
+/// A clip or thumbnail of one of an item's events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ItemMedia {
+    /// Which.
+    pub id: MediaId,
+    /// Clip or thumbnail.
+    pub kind: MediaKind,
+    /// Whether neighbors may see it: its event was shared, and the device's policy shared media, when it was received.
+    pub shared: bool,
+    /// The item's revision that it came with.
+    pub revision: u32,
+}
+
 /// One happening. It never leaves a service as it is: see [`crate::view::ItemView`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Item {
@@ -83,7 +96,7 @@ pub struct Item {
     pub point: Point,
     /// The neighborhoods that held the point, as of the latest event.
     pub neighborhoods: Vec<NeighborhoodRef>,
-    /// Counts the events, from 1.
+    /// Counts the events, and the media that came later than their event, from 1.
     pub revision: u32,
     /// What neighbors may know of its course; `None` while it is the household's alone.
     pub shared: Option<Shared>,
@@ -97,6 +110,8 @@ pub struct Item {
     pub last_occurred_at: Timestamp,
     /// The latest event.
     pub last_event: EventId,
+    /// The clips and thumbnails of its events, in the order in which they came; at most [`MAX_ITEM_MEDIA`].
+    pub media: Vec<ItemMedia>,
     /// When everything of it ends.
     pub expires_at: Timestamp,
 }
@@ -124,6 +139,7 @@ impl Item {
                 occurred_at: stamped.event.occurred_at,
                 last_occurred_at: stamped.event.occurred_at,
                 last_event: stamped.event.id,
+                media: Vec::new(),
                 expires_at: stamped.expires_at(),
             },
             Some(mut item) => {
@@ -143,6 +159,42 @@ impl Item {
         }
     }
 
+    /// With the media that came before their event, which made this revision: they join it, and are no further one.
+    #[must_use]
+    pub fn gather<'a>(mut self, media: impl IntoIterator<Item = &'a Media>, shared: bool) -> Self {
+        for media in media {
+            if self.has_room_for(media.id) {
+                self.media.push(ItemMedia { id: media.id, kind: media.kind, shared, revision: self.revision });
+            }
+        }
+        self
+    }
+
+    /// With a media that came later than its event: a revision of its own, to neighbors too if it is shared. `None` if
+    /// it is there already, or there is no room.
+    ///
+    /// The item's times stay: they are those of its events, and a late clip does not make two happenings one.
+    pub fn link(&self, media: &Media, shared: bool) -> Option<Self> {
+        if !self.has_room_for(media.id) {
+            return None;
+        }
+        let mut item = self.clone();
+        item.revision += 1;
+        if let Some(course) = item.shared.as_mut().filter(|_| shared) {
+            course.revision += 1;
+        }
+        Some(item.gather([media], shared))
+    }
+
+    /// The revision with which a media came; `None` if it is not this item's.
+    pub fn linked(&self, media: MediaId) -> Option<ItemMedia> {
+        self.media.iter().copied().find(|m| m.id == media)
+    }
+
+    fn has_room_for(&self, media: MediaId) -> bool {
+        self.media.len() < MAX_ITEM_MEDIA && self.linked(media).is_none()
+    }
+
     fn takes(&self, stamped: &Stamped) -> bool {
         self.group == GroupKey::of(stamped)
             && self.household == stamped.household
@@ -159,20 +211,37 @@ impl Item {
     }
 
     /// What becomes of the event that made this revision, and what is told of it.
-    pub fn outcome(&self, stamped: &Stamped, now: Timestamp) -> (Outcome, Option<Alert>) {
-        let expires_at = stamped.received_at.plus_ms(ALERT_TTL_MS);
-        if stamped.is_backlog() {
-            return (Outcome::Backlog, None);
-        }
-        if now > expires_at {
-            return (Outcome::Expired, None);
-        }
+    pub fn outcome(&self, stamped: &Stamped, now: Timestamp) -> (Outcome, Alert) {
         // This event's own sharing, not the item's: a revision that adds only what stays in the house is told only there.
         let shared = !self.neighborhoods.is_empty() && !stamped.shared_labels().is_empty();
-        let alert = Alert {
+        let alert = self.alert(stamped.event.id, shared, stamped.received_at, stamped.received_at);
+        let outcome = match shared {
+            _ if stamped.is_backlog() => Outcome::Backlog,
+            _ if now > alert.expires_at => Outcome::Expired,
+            true => Outcome::Alerted,
+            false => Outcome::HouseholdOnly,
+        };
+        (outcome, Alert { stream_only: !outcome.tells(), ..alert })
+    }
+
+    /// Whether neighbors may see the media of the event that made this revision.
+    pub fn shares_media(&self, stamped: &Stamped) -> bool {
+        stamped.policy.media && !self.neighborhoods.is_empty() && !stamped.shared_labels().is_empty()
+    }
+
+    /// What is told of the revision that a late media made. `of_event`: what became of its event. Phones are told only
+    /// if they were told of the event, and only while the item is news: a clip that comes an hour later rings nobody up.
+    pub fn alert_of_media(&self, media: &Media, of_event: Outcome, now: Timestamp) -> Alert {
+        let shared = self.linked(media.id).is_some_and(|m| m.shared);
+        let alert = self.alert(media.event, shared, media.received_at, self.updated_at);
+        Alert { stream_only: !of_event.tells() || now > alert.expires_at, ..alert }
+    }
+
+    fn alert(&self, event: EventId, shared: bool, created_at: Timestamp, news_since: Timestamp) -> Alert {
+        Alert {
             id: AlertId::of_item(self.id),
             item: self.id,
-            event: stamped.event.id,
+            event,
             revision: self.revision,
             shared_revision: self.shared.map_or(0, |s| s.revision),
             household: self.household,
@@ -181,10 +250,10 @@ impl Item {
             kind: self.group.kind,
             labels: self.labels,
             shared_labels: self.shared_labels,
-            created_at: stamped.received_at,
-            expires_at,
-        };
-        (if shared { Outcome::Alerted } else { Outcome::HouseholdOnly }, Some(alert))
+            created_at,
+            expires_at: news_since.plus_ms(ALERT_TTL_MS),
+            stream_only: false,
+        }
     }
 }
 
@@ -233,6 +302,16 @@ impl Outcome {
             Self::Duplicate => "duplicate",
             Self::Conflict => "conflict",
             Self::DeadLetter => "dead_letter",
+        }
+    }
+
+    /// Whether phones are told of an event with this outcome.
+    pub fn tells(self) -> bool {
+        match self {
+            Self::HouseholdOnly | Self::Alerted => true,
+            Self::Backlog | Self::Suppressed | Self::Expired | Self::Duplicate | Self::Conflict | Self::DeadLetter => {
+                false
+            }
         }
     }
 

@@ -4,8 +4,10 @@
 use serde::Serialize;
 
 use crate::{
-    AlertId, ChosenId, Device, DeviceId, Home, HomeId, Item, ItemId, Kind, Labels, NeighborhoodId, Timestamp, Version,
-    item::Shared, place::Degrees,
+    AlertId, ChosenId, ContentHash, ContentType, Device, DeviceId, EventId, Home, HomeId, Item, ItemId, Kind, Labels,
+    Media, MediaId, MediaKind, NeighborhoodId, Timestamp, Version,
+    item::{ItemMedia, Shared},
+    place::Degrees,
 };
 
 /// Whose eyes a view is for.
@@ -51,6 +53,21 @@ pub struct ItemView {
     /// The neighborhoods by which this person may see it: all of the item's for the household, else those the person
     /// lives in.
     neighborhoods: Vec<NeighborhoodId>,
+    /// The clips and thumbnails that this person may fetch, in the order in which they came.
+    media: Vec<MediaName>,
+}
+
+/// A clip or thumbnail, by the id under which it can be fetched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, utoipa::ToSchema)]
+pub struct MediaName {
+    id: MediaId,
+    kind: MediaKind,
+}
+
+impl From<&ItemMedia> for MediaName {
+    fn from(media: &ItemMedia) -> Self {
+        Self { id: media.id, kind: media.kind }
+    }
 }
 
 impl ItemView {
@@ -66,6 +83,7 @@ impl ItemView {
             shared: Some(item.shared.is_some()),
             about: None,
             neighborhoods: item.neighborhoods.iter().map(|n| n.id).collect(),
+            media: item.media.iter().map(MediaName::from).collect(),
             ..Self::common(item)
         }
     }
@@ -81,6 +99,7 @@ impl ItemView {
             occurred_at: shared.occurred_at,
             about: Some(item.point.coarse().to_degrees()),
             neighborhoods: lives_in,
+            media: item.media.iter().filter(|m| m.shared).map(MediaName::from).collect(),
             ..Self::common(item)
         }
     }
@@ -102,6 +121,7 @@ impl ItemView {
             shared: None,
             about: None,
             neighborhoods: Vec::new(),
+            media: Vec::new(),
         }
     }
 
@@ -113,6 +133,67 @@ impl ItemView {
     /// Its revision.
     pub fn revision(&self) -> u32 {
         self.revision
+    }
+}
+
+/// A clip or thumbnail as one person may see it, without the way to its bytes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, utoipa::ToSchema)]
+pub struct MediaView {
+    id: MediaId,
+    scope: Scope,
+    kind: MediaKind,
+    content_type: ContentType,
+    bytes: u64,
+    /// Of the bytes, as they were checked when they were stored.
+    sha256: ContentHash,
+    /// The item that shows it; absent while its event has not arrived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item: Option<ItemId>,
+    /// Household only: of which event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<EventId>,
+    /// Household only: when it was stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_at: Option<Timestamp>,
+}
+
+impl MediaView {
+    pub(crate) fn for_household(media: &Media, item: Option<ItemId>) -> Self {
+        Self {
+            scope: Scope::Household,
+            item,
+            event: Some(media.event),
+            received_at: Some(media.received_at),
+            ..Self::common(media)
+        }
+    }
+
+    pub(crate) fn for_neighbor(media: &Media, item: ItemId) -> Self {
+        Self { item: Some(item), ..Self::common(media) }
+    }
+
+    fn common(media: &Media) -> Self {
+        Self {
+            id: media.id,
+            scope: Scope::Neighborhood,
+            kind: media.kind,
+            content_type: media.content_type,
+            bytes: media.bytes,
+            sha256: media.sha256,
+            item: None,
+            event: None,
+            received_at: None,
+        }
+    }
+
+    /// The media.
+    pub fn id(&self) -> MediaId {
+        self.id
+    }
+
+    /// Whose eyes it is for.
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
 }
 
@@ -162,6 +243,8 @@ pub struct DeviceView {
     position: Degrees,
     /// The labels of which neighbors hear. Empty: the household alone.
     neighborhood_labels: Labels,
+    /// Whether neighbors also see the clips and thumbnails of the events that they hear of.
+    neighborhood_media: bool,
     retention_days: u16,
     clips: bool,
     /// Whether a credential is valid now.
@@ -178,6 +261,7 @@ impl DeviceView {
             name: device.name.clone(),
             position: device.point.to_degrees(),
             neighborhood_labels: device.policy.neighborhood,
+            neighborhood_media: device.policy.media,
             retention_days: device.plan.retention_days,
             clips: device.plan.clips,
             has_credential: device.credential.is_some(),

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use porchlight_domain::{
-    Alert, AlertId, Audience, Borders, DeviceId, EventId, Gate, HomeId, HouseholdId, Item, ItemId, Kind, Label, Labels,
-    Lane, NeighborhoodId, NeighborhoodRef, Point, Residence, ResidentId, Timestamp, Undecided, Version, Viewer,
+    Alert, AlertId, Audience, Borders, ContentHash, ContentType, DeviceId, EventId, Gate, HomeId, HouseholdId, Item,
+    ItemId, Kind, Label, Labels, Lane, Media, MediaId, MediaKind, NeighborhoodId, NeighborhoodRef, Point, Residence,
+    ResidentId, Timestamp, Undecided, Version, Viewer,
     item::{GroupKey, Shared},
 };
 use proptest::prelude::*;
@@ -75,6 +76,7 @@ fn item(neighborhoods: Vec<NeighborhoodRef>, shared: bool) -> Item {
         occurred_at: Timestamp(0),
         last_occurred_at: Timestamp(0),
         last_event: EventId(Uuid::nil()),
+        media: Vec::new(),
         expires_at: Timestamp(1_000),
     }
 }
@@ -162,6 +164,7 @@ fn g8_the_first_revision_that_neighbors_may_hear_of_is_news_to_them_and_silent_t
         shared_labels: [Label::Vehicle].into_iter().collect(),
         created_at: Timestamp(0),
         expires_at: Timestamp(1),
+        stream_only: false,
     };
     let told = |v: &Viewer| Gate(&borders).tell(v, &alert).expect("every version is here").expect("allowed");
     let (own, neighbor) = (told(&viewer(1, vec![])), told(&viewer(2, vec![home_at(120, true)])));
@@ -188,6 +191,51 @@ proptest! {
         });
         prop_assert_eq!(sees, may);
     }
+}
+
+fn clip() -> Media {
+    let sha256 = ContentHash([1; 32]);
+    let (device, event) = (DeviceId(Uuid::from_u128(5)), EventId(Uuid::nil()));
+    Media {
+        id: MediaId::of(device, event, MediaKind::Clip, &sha256),
+        device,
+        event,
+        household: HouseholdId(Uuid::from_u128(1)),
+        kind: MediaKind::Clip,
+        content_type: ContentType::Mp4,
+        bytes: 7,
+        sha256,
+        retention_days: 30,
+        received_at: Timestamp(0),
+    }
+}
+
+#[test]
+fn g1_a_clip_is_seen_by_the_household_and_by_neighbors_whom_it_was_shared_with() {
+    let borders = Stripes::default().with(1, 1, 100..200);
+    let ask = |viewer: &Viewer, item: Option<&Item>| {
+        let view = Gate(&borders).media(viewer, &clip(), item).expect("every version is here")?;
+        Some(serde_json::to_value(&view).expect("a view is JSON"))
+    };
+    let (own, neighbor, stranger) =
+        (viewer(1, vec![]), viewer(2, vec![home_at(120, true)]), viewer(3, vec![home_at(300, true)]));
+    let with = |shared_item, shared_clip| item(vec![hood(1, 1)], shared_item).gather(&[clip()], shared_clip);
+
+    assert!(ask(&own, None).is_some_and(|v| v["event"].is_string()), "the event need not have arrived");
+    assert!(ask(&neighbor, None).is_none());
+    assert!(ask(&neighbor, Some(&item(vec![hood(1, 1)], true))).is_none(), "the item does not show it");
+    assert!(ask(&neighbor, Some(&with(true, false))).is_none(), "the item is shared, the clip is not");
+    assert!(ask(&neighbor, Some(&with(false, true))).is_none(), "nothing of the item is shared");
+    let view = ask(&neighbor, Some(&with(true, true))).expect("shared");
+    assert!(["event", "received_at", "device"].iter().all(|hidden| view.get(hidden).is_none()), "{view}");
+    assert!(ask(&stranger, Some(&with(true, true))).is_none());
+    assert!(ask(&own, Some(&with(false, false))).is_some());
+
+    let names =
+        |viewer: &Viewer, item: &Item| shown(&borders, viewer, item).map(|v| v["media"].as_array().map(Vec::len));
+    assert_eq!(names(&own, &with(true, false)), Some(Some(1)));
+    assert_eq!(names(&neighbor, &with(true, false)), Some(Some(0)), "nor is it named");
+    assert_eq!(names(&neighbor, &with(true, true)), Some(Some(1)));
 }
 
 #[test]

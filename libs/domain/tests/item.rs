@@ -1,8 +1,9 @@
 //! Which events are one item, and what is told of it.
 
 use porchlight_domain::{
-    DeviceId, Event, EventId, HouseholdId, Item, Kind, Label, NeighborhoodId, NeighborhoodRef, Outcome, Plan, Point,
-    SharingPolicy, Stamped, Timestamp, Version, event::BACKLOG_AGE_MS,
+    ContentHash, ContentType, DeviceId, Event, EventId, HouseholdId, Item, Kind, Label, Media, MediaId, MediaKind,
+    NeighborhoodId, NeighborhoodRef, Outcome, Plan, Point, SharingPolicy, Stamped, Timestamp, Version,
+    event::BACKLOG_AGE_MS, media::MAX_ITEM_MEDIA,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -95,13 +96,13 @@ fn g3_the_household_hears_and_neighbors_only_by_policy() {
     let item = Item::absorb(None, &stamped, &malden());
     let (outcome, alert) = item.outcome(&stamped, stamped.received_at);
     assert_eq!(outcome, Outcome::HouseholdOnly);
-    assert!(alert.is_some_and(|a| a.neighborhoods.is_empty()));
+    assert!(alert.neighborhoods.is_empty() && !alert.stream_only);
 
     let stamped = seen(1, 0, Label::Person, shares_person());
     let item = Item::absorb(None, &stamped, &malden());
     let (outcome, alert) = item.outcome(&stamped, stamped.received_at);
     assert_eq!(outcome, Outcome::Alerted);
-    assert!(alert.is_some_and(|a| a.neighborhoods == malden()));
+    assert_eq!(alert.neighborhoods, malden());
 }
 
 #[test]
@@ -110,7 +111,7 @@ fn g7_a_familiar_visitor_never_reaches_a_neighbor() {
     stamped.event.familiar = true;
     let item = Item::absorb(None, &stamped, &malden());
     assert!(item.audience().neighborhoods.is_empty());
-    assert!(item.outcome(&stamped, stamped.received_at).1.is_some_and(|a| a.neighborhoods.is_empty()));
+    assert!(item.outcome(&stamped, stamped.received_at).1.neighborhoods.is_empty());
 
     let stranger = Item::absorb(None, &seen(2, 0, Label::Person, shares_person()), &malden());
     let joined = Item::absorb(Some(stranger.clone()), &stamped, &malden());
@@ -122,14 +123,16 @@ fn backlog_is_stored_and_never_told() {
     let mut stamped = seen(1, -BACKLOG_AGE_MS - 1, Label::Person, shares_person());
     (stamped.sent_at, stamped.received_at) = (Timestamp(NOON), Timestamp(NOON));
     let item = Item::absorb(None, &stamped, &malden());
-    assert_eq!(item.outcome(&stamped, stamped.received_at), (Outcome::Backlog, None));
+    let (outcome, alert) = item.outcome(&stamped, stamped.received_at);
+    assert_eq!((outcome, alert.stream_only), (Outcome::Backlog, true));
 }
 
 #[test]
 fn what_is_news_no_more_is_not_told() {
     let stamped = seen(1, 0, Label::Person, shares_person());
     let item = Item::absorb(None, &stamped, &malden());
-    assert_eq!(item.outcome(&stamped, stamped.received_at.plus_ms(600_001)), (Outcome::Expired, None));
+    let (outcome, alert) = item.outcome(&stamped, stamped.received_at.plus_ms(600_001));
+    assert_eq!((outcome, alert.stream_only), (Outcome::Expired, true));
 }
 
 #[test]
@@ -139,8 +142,79 @@ fn a_revision_that_adds_only_what_stays_in_the_house_is_told_only_there() {
     let second = Item::absorb(Some(first), &private, &malden());
     let (outcome, alert) = second.outcome(&private, private.received_at);
     assert_eq!(outcome, Outcome::HouseholdOnly);
-    let alert = alert.expect("the household hears");
     assert!(alert.neighborhoods.is_empty() && !alert.shared_labels.contains(Label::Vehicle));
+}
+
+fn clip(of: &Stamped, n: u8, at: i64) -> Media {
+    let sha256 = ContentHash([n; 32]);
+    Media {
+        id: MediaId::of(of.device, of.event.id, MediaKind::Clip, &sha256),
+        device: of.device,
+        event: of.event.id,
+        household: of.household,
+        kind: MediaKind::Clip,
+        content_type: ContentType::Mp4,
+        bytes: 1,
+        sha256,
+        retention_days: 30,
+        received_at: Timestamp(NOON + at),
+    }
+}
+
+#[test]
+fn media_that_came_first_join_the_revision_of_their_event() {
+    let stamped = seen(1, 0, Label::Person, shares_person().with_media());
+    let item = Item::absorb(None, &stamped, &malden());
+    assert!(item.shares_media(&stamped));
+    let item = item.gather(&[clip(&stamped, 1, -5), clip(&stamped, 2, -4), clip(&stamped, 1, -3)], true);
+    assert_eq!((item.revision, item.media.len(), item.media[0].revision), (1, 2, 1));
+}
+
+#[test]
+fn a_media_that_comes_later_is_one_revision_and_quiet() {
+    let stamped = seen(1, 0, Label::Person, shares_person().with_media());
+    let item = Item::absorb(None, &stamped, &malden());
+    let media = clip(&stamped, 1, 20_000);
+    let linked = item.link(&media, true).expect("there is room");
+    assert_eq!((linked.revision, linked.shared.map(|s| s.revision)), (2, Some(2)));
+    assert_eq!((linked.updated_at, linked.link(&media, true)), (item.updated_at, None), "twice is once");
+    let alert = linked.alert_of_media(&media, Outcome::Alerted, media.received_at);
+    assert_eq!((alert.revision, alert.shared_revision, alert.stream_only), (2, 2, false));
+    assert_eq!(alert.neighborhoods, malden());
+
+    let late = linked.alert_of_media(&media, Outcome::Alerted, Timestamp(NOON + 600_001));
+    assert!(late.stream_only, "a clip that comes when the item is news no more rings nobody up");
+    assert!(
+        linked.alert_of_media(&media, Outcome::Backlog, media.received_at).stream_only,
+        "nor one of an untold event"
+    );
+}
+
+#[test]
+fn g3_a_clip_is_the_households_unless_policy_and_event_share_it() {
+    let label_only = seen(1, 0, Label::Person, shares_person());
+    assert!(!Item::absorb(None, &label_only, &malden()).shares_media(&label_only));
+    let private = seen(1, 0, Label::Vehicle, shares_person().with_media());
+    assert!(!Item::absorb(None, &private, &malden()).shares_media(&private));
+    let mut familiar = seen(1, 0, Label::Person, shares_person().with_media());
+    familiar.event.familiar = true;
+    assert!(!Item::absorb(None, &familiar, &malden()).shares_media(&familiar));
+
+    let item = Item::absorb(None, &label_only, &malden());
+    let media = clip(&label_only, 1, 1);
+    let linked = item.link(&media, false).expect("there is room");
+    assert_eq!((linked.revision, linked.shared), (2, item.shared), "neighbors do not learn that there is a clip");
+    assert!(linked.alert_of_media(&media, Outcome::Alerted, media.received_at).neighborhoods.is_empty());
+}
+
+#[test]
+fn an_item_names_so_many_media_and_no_more() {
+    let stamped = seen(1, 0, Label::Person, household_only());
+    let mut item = Item::absorb(None, &stamped, &[]);
+    for n in 0..u8::try_from(MAX_ITEM_MEDIA).expect("small") {
+        item = item.link(&clip(&stamped, n, 1), false).expect("there is room");
+    }
+    assert_eq!(item.link(&clip(&stamped, 255, 1), false), None);
 }
 
 proptest! {

@@ -1,15 +1,14 @@
-//! Judging what was observed against what follows from the inputs.
+//! Judging pushes against what follows from the inputs.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    ExpectedPush, World,
-    happening::{Course, Happening},
-    plane,
-    time::millis,
+    ExpectedPush, ReadVerdict, World,
+    happening::Happening,
+    reads::{id_in, members},
 };
 
 /// A push as a phone received it.
@@ -50,39 +49,8 @@ impl Verdict {
     }
 }
 
-/// What was wrong with what one person was shown; empty if all was right.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReadVerdict {
-    /// Items that were looked at or looked for.
-    pub checked: usize,
-    /// A sentence each.
-    pub wrong: Vec<String>,
-}
-
-/// How a person stands to an item that they may see.
-enum Standing {
-    Household,
-    /// By these neighborhoods.
-    Neighbor(BTreeSet<Uuid>),
-}
-
 /// All that a push may hold.
 const PUSH_MEMBERS: [&str; 8] = ["alert", "item", "revision", "kind", "lane", "collapse", "silent", "line"];
-
-/// All that an item may hold for a neighbor.
-const NEIGHBORS_MEMBERS: [&str; 11] = [
-    "id",
-    "alert",
-    "scope",
-    "revision",
-    "kind",
-    "labels",
-    "received_at",
-    "updated_at",
-    "occurred_at",
-    "about",
-    "neighborhoods",
-];
 
 impl World {
     /// Judges all pushes that were observed. Only events received up to `until_ms` must have arrived by now; later ones
@@ -118,7 +86,7 @@ impl World {
     fn may_be_news(&self, push: &ObservedPush) -> bool {
         self.of_alert(push.alert).is_none_or(|happening| {
             let course = if push.line.starts_with("neighborhood.") { &happening.shared } else { &happening.all };
-            push.revision > course.revision
+            push.revision > course.revision()
         })
     }
 
@@ -127,7 +95,8 @@ impl World {
         let (scope, course) =
             if due.as_neighbor { ("neighborhood", &happening.shared) } else { ("household", &happening.all) };
         let label = push.line.strip_prefix(scope).and_then(|rest| rest.strip_prefix('.'));
-        push.silent == (due.revision > 1) && label.is_some_and(|l| course.labels.contains(l))
+        push.silent == (due.revision > 1)
+            && label.is_some_and(|l| course.latest().is_some_and(|state| state.labels.contains(l)))
     }
 
     /// Judges the whole payload of a push that an endpoint received: that it holds no more than a hint may (no place,
@@ -173,136 +142,7 @@ impl World {
         ReadVerdict { checked: 1, wrong }
     }
 
-    /// Judges a whole feed that a person was shown. Items received before `since_ms` are not judged; those of events
-    /// received up to `until_ms` must be there, in their latest revision; of what came later some may be.
-    pub fn judge_feed(&self, person: &str, items: &[Value], since_ms: i64, until_ms: i64) -> ReadVerdict {
-        let mut verdict = ReadVerdict::default();
-        let mut shown = BTreeSet::new();
-        for item in items {
-            let Some(id) = id_in(item, "id") else {
-                verdict.wrong.push(format!("an item without an id: {item}"));
-                continue;
-            };
-            if !shown.insert(id) {
-                verdict.wrong.push(format!("{id} is shown twice"));
-            }
-            let received_at_ms = item["received_at"].as_str().map_or(i64::MAX, millis);
-            let news = received_at_ms > until_ms && !self.happenings.contains_key(&id);
-            if received_at_ms < since_ms || news {
-                continue;
-            }
-            verdict.checked += 1;
-            verdict.wrong.extend(self.wrong_with(person, id, item, until_ms));
-        }
-        for happening in self.happenings.values().filter(|h| !shown.contains(&h.item)) {
-            let course = match self.standing(person, happening) {
-                Some(Standing::Household) => &happening.all,
-                Some(Standing::Neighbor(_)) => &happening.shared,
-                None => continue,
-            };
-            if (since_ms..=until_ms).contains(&course.received_at_ms) {
-                verdict.checked += 1;
-                verdict.wrong.push(format!("{} is not shown", happening.item));
-            }
-        }
-        verdict
-    }
-
-    /// Judges the answer to a person who asked for one item: its body, or `None` for the 404. The answer must be of the
-    /// latest event that the oracle was told of.
-    pub fn judge_item(&self, person: &str, item: Uuid, answer: Option<&Value>) -> ReadVerdict {
-        let may = self.happenings.get(&item).is_some_and(|h| self.standing(person, h).is_some());
-        let wrong = match answer {
-            Some(body) => self.wrong_with(person, item, body, i64::MAX),
-            None if may => vec![format!("{item} is withheld")],
-            None => Vec::new(),
-        };
-        ReadVerdict { checked: 1, wrong }
-    }
-
     fn of_alert(&self, alert: Uuid) -> Option<&Happening> {
         self.happenings.get(self.item_of_alert.get(&alert)?)
     }
-
-    /// `None`: may not see it at all.
-    fn standing(&self, person: &str, happening: &Happening) -> Option<Standing> {
-        let person = self.people.get(person)?;
-        if person.household == happening.household {
-            return Some(Standing::Household);
-        }
-        let by = person.lives_in(&happening.neighborhoods, &self.neighborhoods);
-        (happening.shared.revision > 0 && !by.is_empty()).then_some(Standing::Neighbor(by))
-    }
-
-    fn wrong_with(&self, person: &str, id: Uuid, item: &Value, until_ms: i64) -> Vec<String> {
-        let Some(happening) = self.happenings.get(&id) else {
-            return vec![format!("{id} is nothing that happened")];
-        };
-        match self.standing(person, happening) {
-            None => vec![format!("{id} is shown to a stranger")],
-            Some(Standing::Household) => wrong_course(id, item, &happening.all, until_ms),
-            Some(Standing::Neighbor(by)) => {
-                let mut wrong = wrong_course(id, item, &happening.shared, until_ms);
-                wrong.extend(
-                    members(item)
-                        .filter(|member| !NEIGHBORS_MEMBERS.contains(&member.as_str()))
-                        .map(|member| format!("{id} shows a neighbor its {member}")),
-                );
-                let (lon, lat) = plane::middle_of_square(happening.point);
-                let is_near = |member: &str, e7: i64| {
-                    item["about"][member].as_f64().is_some_and(|degrees| plane::snap((degrees, 0.0)).0 == e7)
-                };
-                if !is_near("lon", lon) || !is_near("lat", lat) {
-                    wrong.push(format!("{id} shows a neighbor another place than the middle of its square"));
-                }
-                for named in item["neighborhoods"].as_array().into_iter().flatten() {
-                    if !named.as_str().and_then(|s| s.parse().ok()).is_some_and(|named| by.contains(&named)) {
-                        wrong.push(format!("{id} names a neighborhood where this neighbor does not live"));
-                    }
-                }
-                wrong
-            }
-        }
-    }
-}
-
-/// What is wrong with the labels, the number and the times of an item. What is shown of events after `until_ms` may be
-/// behind, and ahead of what the oracle was told.
-fn wrong_course(id: Uuid, item: &Value, course: &Course, until_ms: i64) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let updated_at_ms = item["updated_at"].as_str().map(millis);
-    let settled = course.updated_at_ms <= until_ms;
-    let revision = item["revision"].as_u64().unwrap_or_default();
-    let ahead = revision > course.revision;
-    if ahead && updated_at_ms.is_some_and(|at| at > until_ms) {
-        return wrong;
-    }
-    if revision == 0 || ahead || (settled && revision < course.revision) {
-        wrong.push(format!("{id} shows revision {} of {}", item["revision"], course.revision));
-    }
-    let shown: BTreeSet<&str> = item["labels"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if let Some(label) = shown.iter().find(|l| !course.labels.contains(**l)) {
-        wrong.push(format!("{id} shows the label {label}"));
-    }
-    if settled && shown.len() < course.labels.len() {
-        wrong.push(format!("{id} lacks a label"));
-    }
-    if item["received_at"].as_str().is_some_and(|at| millis(at) != course.received_at_ms) {
-        wrong.push(format!("{id} shows another receipt than that of its first event"));
-    }
-    if settled && updated_at_ms.is_some_and(|at| at != course.updated_at_ms) {
-        wrong.push(format!("{id} shows another receipt than that of its latest event"));
-    }
-    if settled && item["occurred_at"].as_str().is_some_and(|at| millis(at) != course.occurred_at_ms) {
-        wrong.push(format!("{id} shows another time than that of its first event"));
-    }
-    wrong
-}
-
-fn members(object: &Value) -> impl Iterator<Item = &String> {
-    object.as_object().into_iter().flat_map(|object| object.keys())
-}
-
-fn id_in(object: &Value, member: &str) -> Option<Uuid> {
-    object[member].as_str()?.parse().ok()
 }

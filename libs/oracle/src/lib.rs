@@ -12,18 +12,23 @@
 //!   event and as it is now;
 //! - the events of one device, kind and familiarity, no more than a minute apart by receipt and by occurrence and within
 //!   five minutes, are one item; each is a revision; revisions above 1 are silent; neighbors count shared ones only, and
-//!   see no label, no time and no number of the others.
+//!   see no label, no time and no number of the others;
+//! - a clip or thumbnail that came before its event joins the event's revision; one that comes later is a revision of its
+//!   own and changes no time. Neighbors see (and count) it if they were told of its event and the device shared media
+//!   then. It is told, silently, if its event was told and the item's latest event is at most ten minutes old.
 //!
 //! What it is told counts from then on: tell it of every neighborhood, person and device *before* the events that
-//! concern them, of edits and moves between the events that they lie between, and of the acceptances of each device in
-//! the order of their answers. Then let it judge. Where an edit and an event meet at the same moment, both answers may be
+//! concern them, of edits and moves between the events that they lie between, and of the acceptances and completed
+//! uploads of each device in the order of their answers. Then let it judge. Where an edit and an event meet at the same moment, both answers may be
 //! right, and it knows one: tests keep them apart.
 
 mod happening;
 mod judge;
+mod media;
 mod names;
 mod place;
 mod plane;
+mod reads;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,10 +36,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use uuid::Uuid;
 
-use happening::Happening;
-pub use judge::{ObservedPush, ReadVerdict, Verdict};
+use happening::{Happening, Told};
+pub use judge::{ObservedPush, Verdict};
+use media::Stored;
 use place::{Held, Neighborhoods, Place};
 use plane::Shape;
+pub use reads::ReadVerdict;
+
+/// The most media that are found to have come before their event.
+const MAX_EARLY_MEDIA: usize = 8;
 
 /// A person, as registered.
 #[derive(Clone, Debug)]
@@ -58,6 +68,8 @@ pub struct Device {
     pub position: (f64, f64),
     /// The labels of which neighbors hear.
     pub shares: Vec<String>,
+    /// Whether neighbors also see the clips and thumbnails of the events that they hear of.
+    pub shares_media: bool,
 }
 
 /// A push that must arrive.
@@ -71,7 +83,7 @@ pub struct ExpectedPush {
     pub revision: u64,
     /// As the household's own, or as a neighbor.
     pub as_neighbor: bool,
-    /// When its event was received, ms since the Unix epoch.
+    /// When its event (or the media that made the revision) was received, ms since the Unix epoch.
     pub received_at_ms: i64,
 }
 
@@ -81,7 +93,10 @@ pub struct World {
     neighborhoods: Neighborhoods,
     people: BTreeMap<String, Resident>,
     devices: BTreeMap<Uuid, (Device, Place)>,
-    seen: BTreeSet<(Uuid, Uuid)>,
+    /// The item of an event, by device and event.
+    seen: BTreeMap<(Uuid, Uuid), Uuid>,
+    /// By their ids.
+    media: BTreeMap<Uuid, Stored>,
     /// By item.
     happenings: BTreeMap<Uuid, Happening>,
     /// The item that events of (device, kind, familiar) last joined.
@@ -165,42 +180,92 @@ impl World {
     /// # Panics
     /// If the device is unknown or the body could not have been accepted.
     pub fn accepted(&mut self, device: Uuid, body: &Value, received_at_ms: i64) {
-        let event = happening::Event::read(body, received_at_ms);
-        if !self.seen.insert((device, event.id)) {
+        self.event(device, &happening::Event::read(body, received_at_ms, false));
+    }
+
+    /// An event that was acknowledged after a sending whose fate is not known: that one may be in the log, with another
+    /// receipt. Everything is judged but the receipts that its item shows.
+    ///
+    /// # Panics
+    /// As [`World::accepted`].
+    pub fn accepted_in_doubt(&mut self, device: Uuid, body: &Value, received_at_ms: i64) {
+        self.event(device, &happening::Event::read(body, received_at_ms, true));
+    }
+
+    fn event(&mut self, device: Uuid, event: &happening::Event) {
+        if self.seen.contains_key(&(device, event.id)) {
             return;
         }
         let (owner, place) = self.devices.get(&device).expect("an event of a device that was told of");
         let stands_in = place.now(&self.neighborhoods);
 
         let key = (device, event.kind.clone(), event.familiar);
-        let takes = |h: &Happening| h.takes(&event, owner.household, place.point);
+        let takes = |h: &Happening| h.takes(event, owner.household, place.point);
         let open = self.open.get(&key).filter(|item| self.happenings.get(item).is_some_and(takes));
         let item = open.copied().unwrap_or_else(|| names::item(device, event.id));
         self.open.insert(key, item);
-        let alert = names::alert(item);
-        self.item_of_alert.insert(alert, item);
+        self.item_of_alert.insert(names::alert(item), item);
+        self.seen.insert((device, event.id), item);
         let shared = if stands_in.is_empty() { BTreeSet::new() } else { event.shared(&owner.shares) };
-        let neighbors_hear = !shared.is_empty();
+        let mut early: Vec<&Stored> =
+            self.media.values().filter(|m| (m.device, m.event) == (device, event.id)).collect();
+        early.sort_by_key(|media| (media.received_at_ms, media.id));
+        early.truncate(MAX_EARLY_MEDIA);
         let happening = self
             .happenings
             .entry(item)
-            .or_insert_with(|| Happening::open(item, device, owner.household, place.point, &event));
-        happening.absorb(&event, shared, stands_in);
+            .or_insert_with(|| Happening::open(item, device, owner.household, place.point, event));
+        let told = happening.absorb(event, shared, stands_in, &early, owner.shares_media);
+        self.expect(item, told, event.received_at_ms);
+    }
 
-        if event.is_backlog() {
-            return;
+    /// A clip or thumbnail whose upload was completed: of which event of which device, `clip` or `thumbnail`, the SHA-256
+    /// in hexadecimal and the length of its bytes, and the receipt that was answered. The same again changes nothing. Its
+    /// id is answered.
+    ///
+    /// # Panics
+    /// If the device is unknown, or the SHA-256 is none.
+    pub fn stored(
+        &mut self,
+        device: Uuid,
+        event: Uuid,
+        kind: &str,
+        sha256_hex: &str,
+        bytes: u64,
+        received_at_ms: i64,
+    ) -> Uuid {
+        let sha256 = sha256_hex.to_lowercase();
+        assert_eq!(sha256.len(), 64, "not a SHA-256 in hexadecimal: {sha256}");
+        let id = names::media(device, event, kind, &sha256);
+        if self.media.contains_key(&id) {
+            return id;
         }
+        let (owner, _) = self.devices.get(&device).expect("a media of a device that was told of");
+        let household = owner.household;
+        let media = Stored { id, device, event, household, kind: kind.to_owned(), sha256, bytes, received_at_ms };
+        let item = self.seen.get(&(device, event)).copied();
+        let told = item.and_then(|item| self.happenings.get_mut(&item)?.link(&media));
+        if let (Some(item), Some(told)) = (item, told) {
+            self.expect(item, told, received_at_ms);
+        }
+        self.media.insert(id, media);
+        id
+    }
+
+    /// The pushes of an item's latest revision.
+    fn expect(&mut self, item: Uuid, told: Told, received_at_ms: i64) {
+        let Some(happening) = self.happenings.get(&item).filter(|_| told != Told::Nobody) else { return };
         for person in self.people.values() {
             let own = person.household == happening.household;
             let lives_near = || !person.lives_in(&happening.neighborhoods, &self.neighborhoods).is_empty();
-            if !(own || neighbors_hear && lives_near()) {
+            if !(own || told == Told::Neighbors && lives_near()) {
                 continue;
             }
             let course = if own { &happening.all } else { &happening.shared };
             self.expected.extend(person.endpoints.iter().map(|endpoint| ExpectedPush {
                 endpoint: endpoint.clone(),
-                alert,
-                revision: course.revision,
+                alert: names::alert(item),
+                revision: course.revision(),
                 as_neighbor: !own,
                 received_at_ms,
             }));
@@ -217,27 +282,34 @@ impl World {
         self.seen.len()
     }
 
-    /// The item that an acknowledged event of a device is part of.
-    pub fn item_of(&self, device: Uuid, event: Uuid) -> Option<Uuid> {
-        self.happenings.values().find(|h| h.device == device && h.events.contains(&event)).map(|h| h.item)
+    /// How many distinct media were stored.
+    pub fn media(&self) -> usize {
+        self.media.len()
     }
 
-    /// Forgets the items that saw no event since a time, and their pushes, so that a long life fits into memory; their
-    /// alerts, and how many expected pushes that were. A push of one of these alerts is no longer known: the caller
-    /// forgets what was observed of them as well.
+    /// The item that an acknowledged event of a device is part of.
+    pub fn item_of(&self, device: Uuid, event: Uuid) -> Option<Uuid> {
+        self.seen.get(&(device, event)).copied()
+    }
+
+    /// Forgets the items that saw no event and no media since a time, their media, and their pushes, so that a long life
+    /// fits into memory; their alerts, and how many expected pushes that were. A push of one of these alerts is no longer
+    /// known: the caller forgets what was observed of them as well.
     pub fn forget(&mut self, before_ms: i64) -> (BTreeSet<Uuid>, usize) {
-        let old = |item: &Uuid| self.happenings.get(item).is_none_or(|h| h.all.updated_at_ms < before_ms);
+        let rests = |h: &Happening| h.all.latest().is_none_or(|state| state.since_ms < before_ms);
+        let old = |item: &Uuid| self.happenings.get(item).is_none_or(rests);
         let alerts: BTreeSet<Uuid> =
             self.item_of_alert.iter().filter(|(_, item)| old(item)).map(|(alert, _)| *alert).collect();
         for alert in &alerts {
             if let Some(happening) = self.item_of_alert.remove(alert).and_then(|item| self.happenings.remove(&item)) {
                 for event in &happening.events {
-                    self.seen.remove(&(happening.device, *event));
+                    self.seen.remove(&(happening.device, event.id));
                 }
             }
         }
-        let Self { happenings, open, .. } = self;
+        let Self { happenings, open, seen, media, .. } = self;
         open.retain(|_, item| happenings.contains_key(item));
+        media.retain(|_, m| m.received_at_ms >= before_ms || seen.contains_key(&(m.device, m.event)));
         let before = self.expected.len();
         self.expected.retain(|e| !alerts.contains(&e.alert));
         (alerts, before - self.expected.len())

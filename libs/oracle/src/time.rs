@@ -6,10 +6,11 @@
 /// # Panics
 /// If it is none.
 pub(crate) fn millis(text: &str) -> i64 {
-    read(text).unwrap_or_else(|| panic!("not an RFC 3339 time: {text}"))
+    try_millis(text).unwrap_or_else(|| panic!("not an RFC 3339 time: {text}"))
 }
 
-fn read(text: &str) -> Option<i64> {
+/// As [`millis`]; `None` if it is none.
+pub(crate) fn try_millis(text: &str) -> Option<i64> {
     let number = |range: std::ops::Range<usize>| -> Option<i64> {
         let digits = text.get(range).filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?;
         digits.parse().ok()
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     fn what_is_no_time_is_none() {
         for text in ["", "2026-11-24", "2026-11-24T17:00:00", "2026-11-24T17:00:00.xZ", "2026-11-24T17:00:00+2"] {
-            assert_eq!(read(text), None, "{text}");
+            assert_eq!(try_millis(text), None, "{text}");
         }
     }
 }

@@ -40,7 +40,7 @@ fn person(household: u128, lon: f64) -> Person {
 
 fn camera(lon: f64) -> Device {
     let shares = ["motion", "person", "ding"].map(str::to_owned).to_vec();
-    Device { household: id(1), position: (lon, 0.5), shares }
+    Device { household: id(1), position: (lon, 0.5), shares, shares_media: false }
 }
 
 /// An event `at_ms` after noon, received as it is sent.
@@ -224,11 +224,30 @@ fn a_feed_may_be_behind_only_for_what_is_not_settled() {
     let wrong = |items: &[Value], until: i64| world.judge_feed("owner", items, 0, NOON_MS + until).wrong.len();
     assert_eq!(wrong(&[shown(1, 0)], 5_000), 0, "the second is not due yet");
     assert_eq!(wrong(&[shown(2, 10_000)], 5_000), 0, "and may be there");
-    assert_eq!(wrong(&[shown(1, 0)], 10_000), 2, "an old number and an old time");
+    assert_eq!(wrong(&[shown(1, 0)], 10_000), 1, "an old number, and all that went with it");
+    assert_eq!(wrong(&[shown(1, 10_000)], 5_000), 1, "an old number with a new time");
     assert_eq!(wrong(&[shown(3, 20_000)], 15_000), 0, "of an event that the oracle was not told of yet");
     assert_eq!(wrong(&[shown(3, 20_000)], 20_000), 2);
     let unknown = json!({ "id": id(5), "received_at": time(30_000) });
     assert_eq!(wrong(&[shown(2, 10_000), unknown.clone()], 20_000), 0, "too new to be judged");
     assert_eq!(wrong(&[shown(2, 10_000), unknown], 40_000), 1);
     assert_eq!(wrong(&[], 20_000), 1);
+}
+
+#[test]
+fn a_receipt_in_doubt_is_not_judged_and_the_rest_is() {
+    let mut world = street();
+    let event =
+        json!({ "id": id(1), "kind": "motion", "labels": ["person"], "occurred_at": time(0), "sent_at": time(0) });
+    world.accepted_in_doubt(id(10), &event, NOON_MS + 3_000);
+    let item = world.item_of(id(10), id(1)).unwrap();
+    let shown = |label: &str, received: i64| {
+        json!({
+            "id": item, "revision": 1, "labels": [label], "received_at": time(received),
+            "updated_at": time(received), "occurred_at": time(0)
+        })
+    };
+    assert_eq!(world.judge_item("owner", item, Some(&shown("person", 1_000))).wrong, Vec::<String>::new());
+    assert_eq!(world.judge_item("owner", item, Some(&shown("vehicle", 1_000))).wrong.len(), 2);
+    assert_eq!(told(&world, 3_000), ["phone 1", "phone 2", "phone 3"]);
 }

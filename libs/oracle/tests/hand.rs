@@ -30,7 +30,8 @@ fn town() -> World {
         let person = Person { household: id(household), home, verified, endpoints: vec![format!("{name}'s phone")] };
         world.person(name, person);
     }
-    world.device(id(10), Device { household: id(1), position: (0.5, 0.5001), shares: vec!["person".into()] });
+    let shares = vec!["person".into()];
+    world.device(id(10), Device { household: id(1), position: (0.5, 0.5001), shares, shares_media: false });
     world
 }
 
@@ -142,11 +143,14 @@ fn what_is_forgotten_is_counted() {
     assert_eq!((world.events(), world.expected_pushes().len()), (1, 2));
 }
 
-/// Pinned against the same derivation in another language: items and alerts must be found by these names.
+/// Pinned against the same derivation in another language: items, alerts and media must be found by
+/// these names.
 #[test]
 fn names_are_derived_as_documented() {
     let mut world = town();
     world.accepted(id(10), &event(1, "person", 0), NOON_MS);
     assert_eq!(world.item_of(id(10), id(1)), "093decfe-b754-5e48-8c45-9ad06f0fb324".parse().ok());
     assert_eq!(push(&world, 0).alert.to_string(), "c826c3eb-c67c-5a0b-bef0-f489ae2e06b2");
+    let media = world.stored(id(10), id(1), "thumbnail", &"aB".repeat(32), 1, NOON_MS);
+    assert_eq!(media.to_string(), "ade71597-b0a5-51ad-8fae-49d65e12c55a");
 }

@@ -52,6 +52,7 @@ fn hint(revision: u32) -> Cleared<Hint> {
         shared_labels: labels,
         created_at: now(),
         expires_at: now().plus_ms(60_000),
+        stream_only: false,
     };
     let viewer = Viewer { resident: ResidentId(Uuid::from_u128(3)), household, residences: Vec::new() };
     Gate(&Nowhere).tell(&viewer, &alert).unwrap().unwrap()

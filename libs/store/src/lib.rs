@@ -1,12 +1,14 @@
-//! What is kept: three repositories behind traits, the CQL schema and its migrations, and the ScyllaDB/Cassandra adapter
+//! What is kept: four repositories behind traits, the CQL schema and its migrations, and the ScyllaDB/Cassandra adapter
 //! (the only place that names its driver).
 //!
-//! Invariants every adapter keeps: rows of events and items are written with the write time of their receipt and the
-//! time to live that is left, so a replay neither revives nor lengthens anything; registry rows are written by
-//! conditional write on their version, always; everything that is read past its expiry is absent.
+//! Invariants every adapter keeps: rows of events, items and media are written with the write time of their receipt and
+//! the time to live that is left, so a replay neither revives nor lengthens anything; registry rows are written by
+//! conditional write on their version, always, and so are sweeps on their holder; everything that is read past its expiry
+//! is absent (a media's row expires [`GONE_KEPT_MS`] after the media itself).
 
 mod connection;
 mod deliveries;
+mod media;
 pub mod metrics;
 mod registry;
 mod schema;
@@ -15,6 +17,7 @@ mod timeline;
 
 pub use connection::{Connection, keep_connecting};
 pub use deliveries::{Deliveries, Delivery, DeliveryOutcome, LEDGER_MS, MAX_DELIVERIES_READ};
+pub use media::{GONE_KEPT_MS, MediaIndex, MediaRow, Sweep};
 pub use registry::{Household, Intent, IntentKind, MAX_INTENT_SPAN_MS, PlacedHome, Read, Registry, Written};
 pub use timeline::{FeedEntry, FeedOwner, FeedPosition, SeenEvent, Timeline};
 
@@ -42,13 +45,15 @@ pub enum StoreError {
     Refused(String),
 }
 
-/// The three repositories. Cheap to clone.
+/// The four repositories. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     /// Accounts, homes, devices, neighborhoods.
     pub registry: Arc<dyn Registry>,
     /// Events, items, feeds.
     pub timeline: Arc<dyn Timeline>,
+    /// Clips and thumbnails.
+    pub media: Arc<dyn MediaIndex>,
     /// Pushes.
     pub deliveries: Arc<dyn Deliveries>,
 }

@@ -25,6 +25,9 @@ pub struct SeenEvent {
     pub outcome: Outcome,
     /// The item it is part of, and the revision it made; `None` for duplicates and conflicts.
     pub item: Option<(ItemId, u32)>,
+    /// Whether neighbors may see the media of the event, by its policy as it was received; `false` for duplicates and
+    /// conflicts.
+    pub shares_media: bool,
     /// When it was received: the row's write time.
     pub received_at: Timestamp,
     /// When the row ends.

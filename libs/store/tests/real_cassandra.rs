@@ -12,7 +12,8 @@ use porchlight_domain::{
     ResidentId, Timestamp, item::GroupKey,
 };
 use porchlight_store::{
-    CqlConfig, Delivery, DeliveryOutcome, FeedOwner, LEDGER_MS, Read, SeenEvent, Store, StoreError, apply_schema,
+    CqlConfig, Delivery, DeliveryOutcome, FeedOwner, GONE_KEPT_MS, LEDGER_MS, Read, SeenEvent, Store, StoreError,
+    apply_schema,
 };
 use scylla::{
     client::{session::Session, session_builder::SessionBuilder},
@@ -21,7 +22,7 @@ use scylla::{
 };
 use uuid::Uuid;
 
-const FILES: [&str; 3] = ["0001_registry", "0002_timeline", "0003_deliveries"];
+const FILES: [&str; 4] = ["0001_registry", "0002_timeline", "0003_deliveries", "0004_media"];
 
 /// A server, and a keyspace of the test's own.
 struct Server {
@@ -88,6 +89,8 @@ async fn the_contract_holds_on_a_real_server() {
         let raw = Raw::connect(&config).await;
         g6_a_replay_lengthens_nothing(&store, &raw).await;
         pushes_end_a_week_after_their_event(&store, &raw).await;
+        media_end_a_week_after_they_are_gone(&store, &raw).await;
+        rows_of_an_older_version_have_no_media(&store, &raw).await;
         a_row_that_means_nothing_is_corrupt(&store, &raw).await;
         contract::run(&store).await;
         a_changed_file_is_refused(&config, &raw).await;
@@ -108,12 +111,39 @@ async fn two_at_once_apply_each_file_once() {
 
         // One file is missing: a store that is older than this version.
         let raw = Raw::connect(&config).await;
-        raw.run("DELETE FROM {}.schema_migrations WHERE name = ? IF EXISTS", (FILES[2],)).await;
+        raw.run("DELETE FROM {}.schema_migrations WHERE name = ? IF EXISTS", (FILES[3],)).await;
         let refused = Store::connect(&config).await.err().unwrap();
         assert!(matches!(&refused, StoreError::Refused(s) if s.contains("porchlight schema apply")), "{refused}");
         // A crash before the file was noted: its statements are simply run again.
-        assert_eq!(apply_schema(&config, 1).await.unwrap(), FILES[2..]);
+        assert_eq!(apply_schema(&config, 1).await.unwrap(), FILES[3..]);
         Store::connect(&config).await.unwrap();
+    })
+    .await;
+}
+
+/// Of the last file, which adds columns to tables that are there, only the first statements were run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_was_broken_off_is_run_to_its_end() {
+    Server::with(|config| async move {
+        assert_eq!(apply_schema(&config, 1).await.unwrap(), FILES);
+        let raw = Raw::connect(&config).await;
+        for broken_off in [
+            &["ALTER TABLE {}.event_seen DROP shares_media"][..],
+            &["ALTER TABLE {}.event_seen DROP shares_media", "ALTER TABLE {}.items DROP media"],
+            &["ALTER TABLE {}.event_seen DROP shares_media", "ALTER TABLE {}.items DROP media", "DROP TABLE {}.sweeps"],
+        ] {
+            raw.run("DELETE FROM {}.schema_migrations WHERE name = ? IF EXISTS", (FILES[3],)).await;
+            for missing in broken_off {
+                raw.run(missing, ()).await;
+            }
+            assert_eq!(apply_schema(&config, 1).await.unwrap(), FILES[3..], "{broken_off:?}");
+            Store::connect(&config).await.unwrap();
+        }
+        // A column that cannot be added for another reason is not taken for done.
+        raw.run("DELETE FROM {}.schema_migrations WHERE name = ? IF EXISTS", (FILES[3],)).await;
+        raw.run("DROP TABLE {}.event_seen", ()).await;
+        let refused = apply_schema(&config, 1).await.err();
+        assert!(matches!(&refused, Some(StoreError::Refused(_))), "{refused:?}");
     })
     .await;
 }
@@ -151,15 +181,13 @@ fn item(expires_at: Timestamp) -> Item {
         occurred_at: opened_at,
         last_occurred_at: opened_at,
         last_event: EventId(Uuid::now_v7()),
+        media: Vec::new(),
         expires_at,
     }
 }
 
-/// The write time is that of receipt and the end that of the item, however often and however late it is written again.
-/// The item is an hour old: a time to live that were counted from the writing would be an hour too long.
-async fn g6_a_replay_lengthens_nothing(store: &Store, raw: &Raw) {
-    let item = item(now().plus_ms(DAY_MS));
-    let seen = SeenEvent {
+fn seen(item: &Item, shares_media: bool) -> SeenEvent {
+    SeenEvent {
         device: item.group.device,
         event: item.last_event,
         partition: 0,
@@ -167,9 +195,17 @@ async fn g6_a_replay_lengthens_nothing(store: &Store, raw: &Raw) {
         digest: Digest([1; 32]),
         outcome: Outcome::HouseholdOnly,
         item: Some((item.id, 7)),
+        shares_media,
         received_at: item.updated_at,
         expires_at: item.expires_at,
-    };
+    }
+}
+
+/// The write time is that of receipt and the end that of the item, however often and however late it is written again.
+/// The item is an hour old: a time to live that were counted from the writing would be an hour too long.
+async fn g6_a_replay_lengthens_nothing(store: &Store, raw: &Raw) {
+    let item = item(now().plus_ms(DAY_MS));
+    let seen = seen(&item, false);
     let device = item.group.device.0;
     let tables = [
         ("items", "labels", "id", item.id.0, item.updated_at.0 * 1000 + 7),
@@ -216,6 +252,60 @@ async fn pushes_end_a_week_after_their_event(store: &Store, raw: &Raw) {
     }
 }
 
+/// In both tables, however often and however late a media is written again, and after it was shortened.
+async fn media_end_a_week_after_they_are_gone(store: &Store, raw: &Raw) {
+    let media = contract::media::media(DeviceId(id()), EventId(Uuid::now_v7()), now().plus_ms(-2 * DAY_MS));
+    let check = async |ends: Timestamp, shortened: Option<Timestamp>| {
+        for (table, key, value) in [("media", "id", media.id.0), ("media_by_event", "device", media.device.0)] {
+            for column in ["kind", "ends", "sha256"] {
+                let cql = format!(
+                    "SELECT TTL({column}), WRITETIME({column}), ends FROM {{}}.{table} WHERE {key} = ? ALLOW FILTERING"
+                );
+                let (ttl, written, found): (i32, i64, scylla::value::CqlTimestamp) = raw.one(&cql, (value,)).await;
+                assert_eq!(found.0, ends.0, "{table}");
+                let left_s = (ends.0 + GONE_KEPT_MS - now().0) / 1000;
+                assert!((i64::from(ttl) - left_s).abs() <= 3, "{table}: {ttl} s against {left_s} s");
+                match shortened {
+                    None => assert_eq!(written, media.received_at.0 * 1000, "{table}"),
+                    Some(at) => assert!((at.0 * 1000..=now().0 * 1000).contains(&written), "{table}: {written}"),
+                }
+            }
+        }
+    };
+    for _ in 0..2 {
+        store.media.put(&media).await.unwrap();
+        check(media.expires_at(), None).await;
+    }
+    for ends in [now().plus_ms(DAY_MS), now().plus_ms(-DAY_MS)] {
+        let at = now();
+        store.media.shorten(&media, ends).await.unwrap();
+        check(ends, Some(at)).await;
+        store.media.put(&media).await.unwrap();
+        check(ends, Some(at)).await;
+    }
+}
+
+/// The new columns are null there.
+async fn rows_of_an_older_version_have_no_media(store: &Store, raw: &Raw) {
+    let item = item(now().plus_ms(DAY_MS));
+    store.timeline.put_item(&item).await.unwrap();
+    raw.run("DELETE media FROM {}.items WHERE id = ?", (item.id.0,)).await;
+    assert_eq!(store.timeline.item(item.id).await.unwrap().as_ref(), Some(&item));
+
+    let seen = seen(&item, true);
+    store.timeline.record_seen(&seen).await.unwrap();
+    assert_eq!(store.timeline.first_seen(seen.device, seen.event).await.unwrap().as_ref(), Some(&seen));
+    let key = (seen.device.0, seen.event.day().unwrap(), seen.event.0, seen.partition, seen.offset);
+    raw.run(
+        "DELETE shares_media FROM {}.event_seen
+        WHERE device = ? AND day = ? AND event = ? AND log_partition = ? AND log_offset = ?",
+        key,
+    )
+    .await;
+    let found = store.timeline.first_seen(seen.device, seen.event).await.unwrap();
+    assert_eq!(found, Some(SeenEvent { shares_media: false, ..seen }));
+}
+
 async fn a_row_that_means_nothing_is_corrupt(store: &Store, raw: &Raw) {
     let is_corrupt = |error: StoreError, expected: &str| match error {
         StoreError::Corrupt { table, .. } => assert_eq!(table, expected),
@@ -227,6 +317,20 @@ async fn a_row_that_means_nothing_is_corrupt(store: &Store, raw: &Raw) {
     is_corrupt(store.timeline.item(item.id).await.unwrap_err(), "items");
     raw.run("DELETE kind FROM {}.items WHERE id = ?", (item.id.0,)).await;
     is_corrupt(store.timeline.item(item.id).await.unwrap_err(), "items");
+
+    let media = contract::media::media(DeviceId(id()), item.last_event, now());
+    store.media.put(&media).await.unwrap();
+    raw.run("UPDATE {}.media SET kind = 'sound' WHERE id = ?", (media.id.0,)).await;
+    is_corrupt(store.media.get(media.id).await.unwrap_err(), "media");
+    let key = (media.device.0, media.event.0, scylla::value::CqlTimestamp(media.received_at.0), media.id.0);
+    raw.run(
+        "UPDATE {}.media_by_event SET bytes = -1 WHERE device = ? AND event = ? AND received_at = ? AND id = ?",
+        key,
+    )
+    .await;
+    is_corrupt(store.media.of_event(media.device, media.event).await.unwrap_err(), "media_by_event");
+    // Rows of this table are walked by a case of the contract.
+    raw.run("DELETE FROM {}.media WHERE id = ?", (media.id.0,)).await;
 
     let device = DeviceId(id());
     raw.run("INSERT INTO {}.devices (id, record, version) VALUES (?, 0xff, 1)", (device.0,)).await;

@@ -17,6 +17,10 @@ pub struct Camera {
     pub at: Point,
     /// The labels of which neighbors hear.
     pub shares: Vec<&'static str>,
+    /// Whether its clips and thumbnails are stored.
+    pub clips: bool,
+    /// Whether neighbors also see those of the events that they hear of.
+    pub shares_media: bool,
 }
 
 /// A household with one home and one resident.
@@ -46,7 +50,8 @@ pub struct Settlement {
 const SHARED: [&[&str]; 4] = [&[], &["person"], &["person", "package"], &["person", "vehicle", "package", "animal"]];
 
 impl Settlement {
-    /// `homes` households spread over `towns`, two of three with a camera; half of those share something.
+    /// `homes` households spread over `towns`, two of three with a camera; half of those share something, a third of them
+    /// store clips.
     pub fn new(seed: u64, homes: usize, towns: &[Town]) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut households = Vec::with_capacity(homes);
@@ -54,11 +59,18 @@ impl Settlement {
             let Some(town) = towns.choose(&mut rng) else { break };
             let at = town.random_point(&mut rng);
             let cameras = (0..[0, 1, 1, 1, 2, 0][rng.random_range(0..6)])
-                .map(|c| Camera {
-                    id: id(&mut rng),
-                    name: ["Front door", "Driveway"][c % 2],
-                    at: beside(at, &mut rng),
-                    shares: if rng.random_bool(0.5) { Vec::new() } else { SHARED[rng.random_range(1..4)].to_vec() },
+                .map(|c| {
+                    let id = id(&mut rng);
+                    // By the id, so that who lives where is the same whatever cameras can do.
+                    let [clips, shares_media] = [id.as_bytes()[1] % 3 == 0, id.as_bytes()[2] % 2 == 0];
+                    Camera {
+                        id,
+                        name: ["Front door", "Driveway"][c % 2],
+                        at: beside(at, &mut rng),
+                        shares: if rng.random_bool(0.5) { Vec::new() } else { SHARED[rng.random_range(1..4)].to_vec() },
+                        clips,
+                        shares_media,
+                    }
                 })
                 .collect();
             households.push(Household {

@@ -2,8 +2,8 @@
 
 use porchlight_domain as domain;
 use porchlight_domain::{
-    Alert, Device, Digest, Event, Label, Labels, NeighborhoodRef, Plan, Point, PushTask, Recipient, SharingPolicy,
-    Stamped, Timestamp, Version,
+    Alert, ContentHash, ContentType, Device, Digest, Event, Label, Labels, Logged, Media, MediaKind, NeighborhoodRef,
+    Plan, Point, PushTask, Recipient, SharingPolicy, Stamped, Timestamp, Version,
 };
 use uuid::Uuid;
 
@@ -99,6 +99,10 @@ fn plan(retention_days: u32, clips: bool) -> Result<Plan, WireError> {
     }
 }
 
+fn policy(labels: &[i32], media: bool) -> Result<SharingPolicy, WireError> {
+    Ok(SharingPolicy { neighborhood: labels_from(labels, "neighborhood_labels")?, media })
+}
+
 /// An event as a device sends it, with when it was sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SentEvent {
@@ -161,10 +165,15 @@ impl Wire for Stamped {
             retention_days: self.plan.retention_days.into(),
             clips: self.plan.clips,
             received_at_ms: self.received_at.0,
+            neighborhood_media: self.policy.media,
+            media: None,
         }
     }
 
     fn from_message(m: v1::AcceptedEvent) -> Result<Self, WireError> {
+        if m.media.is_some() {
+            return Err(WireError::Field("media"));
+        }
         let sent = SentEvent::from_message(m.event.ok_or(WireError::Field("event"))?)?;
         if sent.event.id.day().is_none() {
             return Err(WireError::Field("event.id"));
@@ -175,11 +184,76 @@ impl Wire for Stamped {
             device: domain::DeviceId(id(&m.device_id, "device_id")?),
             household: domain::HouseholdId(id(&m.household_id, "household_id")?),
             point: point(m.lon_e7, m.lat_e7, "lon_e7, lat_e7")?,
-            policy: SharingPolicy { neighborhood: labels_from(&m.neighborhood_labels, "neighborhood_labels")? },
+            policy: policy(&m.neighborhood_labels, m.neighborhood_media)?,
             plan: plan(m.retention_days, m.clips)?,
             sent_at: sent.sent_at,
             received_at: Timestamp(m.received_at_ms),
         })
+    }
+}
+
+impl Wire for Media {
+    type Message = v1::StoredMedia;
+
+    fn to_message(&self) -> v1::StoredMedia {
+        v1::StoredMedia {
+            media_id: bytes(self.id.0),
+            device_id: bytes(self.device.0),
+            event_id: bytes(self.event.0),
+            household_id: bytes(self.household.0),
+            kind: i32::from(match self.kind {
+                MediaKind::Clip => v1::MediaKind::Clip,
+                MediaKind::Thumbnail => v1::MediaKind::Thumbnail,
+            }),
+            content_type: self.content_type.as_str().to_owned(),
+            bytes: self.bytes,
+            sha256: self.sha256.0.to_vec(),
+            retention_days: self.retention_days.into(),
+            received_at_ms: self.received_at.0,
+        }
+    }
+
+    fn from_message(m: v1::StoredMedia) -> Result<Self, WireError> {
+        let event = domain::EventId(id(&m.event_id, "media.event_id")?);
+        if event.day().is_none() {
+            return Err(WireError::Field("media.event_id"));
+        }
+        Ok(Self {
+            id: domain::MediaId(id(&m.media_id, "media.media_id")?),
+            device: domain::DeviceId(id(&m.device_id, "media.device_id")?),
+            event,
+            household: domain::HouseholdId(id(&m.household_id, "media.household_id")?),
+            kind: match v1::MediaKind::try_from(m.kind) {
+                Ok(v1::MediaKind::Clip) => MediaKind::Clip,
+                Ok(v1::MediaKind::Thumbnail) => MediaKind::Thumbnail,
+                Ok(v1::MediaKind::Unspecified) | Err(_) => return Err(WireError::Field("media.kind")),
+            },
+            content_type: ContentType::parse(&m.content_type).ok_or(WireError::Field("media.content_type"))?,
+            bytes: m.bytes,
+            sha256: ContentHash(hash(m.sha256, "media.sha256")?),
+            retention_days: plan(m.retention_days, true)?.retention_days,
+            received_at: Timestamp(m.received_at_ms),
+        })
+    }
+}
+
+impl Wire for Logged {
+    type Message = v1::AcceptedEvent;
+
+    fn to_message(&self) -> v1::AcceptedEvent {
+        match self {
+            Self::Event(stamped) => stamped.to_message(),
+            Self::Media(media) => v1::AcceptedEvent { media: Some(media.to_message()), ..Default::default() },
+        }
+    }
+
+    fn from_message(mut m: v1::AcceptedEvent) -> Result<Self, WireError> {
+        match m.media.take() {
+            None => Ok(Self::Event(Stamped::from_message(m)?)),
+            // A reader that took both would act twice, one that took either would lose the other.
+            Some(_) if m != v1::AcceptedEvent::default() => Err(WireError::Field("media")),
+            Some(media) => Ok(Self::Media(Media::from_message(media)?)),
+        }
     }
 }
 
@@ -202,6 +276,7 @@ impl Wire for Device {
             deleted: self.deleted,
             version: self.version.0,
             updated_at_ms: self.updated_at.0,
+            neighborhood_media: self.policy.media,
         }
     }
 
@@ -215,7 +290,7 @@ impl Wire for Device {
             home: domain::HomeId(id(&m.home_id, "home_id")?),
             name: m.name,
             point: point(m.lon_e7, m.lat_e7, "lon_e7, lat_e7")?,
-            policy: SharingPolicy { neighborhood: labels_from(&m.neighborhood_labels, "neighborhood_labels")? },
+            policy: policy(&m.neighborhood_labels, m.neighborhood_media)?,
             plan: plan(m.retention_days, m.clips)?,
             credential,
             deleted: m.deleted,
@@ -307,6 +382,7 @@ impl Wire for Alert {
             created_at_ms: self.created_at.0,
             expires_at_ms: self.expires_at.0,
             event_id: bytes(self.event.0),
+            stream_only: self.stream_only,
         }
     }
 
@@ -334,6 +410,7 @@ impl Wire for Alert {
             shared_labels: labels_from(&m.shared_labels, "shared_labels")?,
             created_at: Timestamp(m.created_at_ms),
             expires_at: Timestamp(m.expires_at_ms),
+            stream_only: m.stream_only,
         })
     }
 }

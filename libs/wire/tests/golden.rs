@@ -6,9 +6,9 @@
 use std::{fmt::Debug, path::PathBuf};
 
 use porchlight_domain::{
-    Alert, AlertId, ChosenId, Device, DeviceId, Event, EventId, HomeId, HouseholdId, ItemId, Kind, Label, Lane,
-    NeighborhoodId, NeighborhoodRef, Plan, Point, PushTask, Recipient, ResidentId, SharingPolicy, Stamped, Timestamp,
-    Version,
+    Alert, AlertId, ChosenId, ContentHash, ContentType, Device, DeviceId, Event, EventId, HomeId, HouseholdId, ItemId,
+    Kind, Label, Lane, Logged, Media, MediaId, MediaKind, NeighborhoodId, NeighborhoodRef, Plan, Point, PushTask,
+    Recipient, ResidentId, SharingPolicy, Stamped, Timestamp, Version,
 };
 use porchlight_wire::{NeighborhoodRecord, SentEvent, Wire, WireError, v1};
 use prost::Message;
@@ -42,6 +42,22 @@ fn stamped() -> Stamped {
         plan: Plan { retention_days: 30, clips: true },
         sent_at: Timestamp(1_790_000_010_000),
         received_at: Timestamp(1_790_000_010_250),
+    }
+}
+
+fn media() -> Media {
+    let sha256 = ContentHash([9; 32]);
+    Media {
+        id: MediaId::of(DeviceId(id(1)), event().id, MediaKind::Clip, &sha256),
+        device: DeviceId(id(1)),
+        event: event().id,
+        household: HouseholdId(id(2)),
+        kind: MediaKind::Clip,
+        content_type: ContentType::Mp4,
+        bytes: 1_234_567,
+        sha256,
+        retention_days: 30,
+        received_at: Timestamp(1_790_000_020_000),
     }
 }
 
@@ -95,6 +111,7 @@ fn alert() -> Alert {
         shared_labels: [Label::Person].into_iter().collect(),
         created_at: Timestamp(1_790_000_010_250),
         expires_at: Timestamp(1_790_000_610_250),
+        stream_only: false,
     }
 }
 
@@ -146,6 +163,14 @@ fn holds<T: Wire + PartialEq + Debug>(name: &str, value: &T) {
 fn every_message_has_golden_bytes() {
     holds("event", &SentEvent { event: event(), sent_at: Timestamp(1_790_000_010_000) });
     holds("accepted_event", &stamped());
+    // What was written before there were media is read as ever.
+    holds("accepted_event", &Logged::Event(stamped()));
+    holds("media", &media());
+    holds("logged_media", &Logged::Media(media()));
+    let policy = SharingPolicy::sharing([Label::Person]).with_media();
+    holds("accepted_event_sharing_media", &Stamped { policy, ..stamped() });
+    holds("device_sharing_media", &Device { policy, ..device() });
+    holds("alert_stream_only", &Alert { stream_only: true, ..alert() });
     holds("device", &device());
     holds("neighborhood", &neighborhood());
     holds("alert", &alert());
@@ -163,6 +188,12 @@ fn bytes_that_mean_nothing_are_refused_by_the_field() {
         change(&mut message);
         Stamped::from_message(message).expect_err("refused").to_string()
     };
+    let both = v1::AcceptedEvent { media: Some(media().to_message()), ..stamped().to_message() };
+    assert!(
+        matches!(Logged::from_message(both.clone()), Err(WireError::Field("media"))),
+        "an event or a media, never both"
+    );
+    assert!(matches!(Stamped::from_message(both), Err(WireError::Field("media"))));
     assert!(refused(|m| m.digest.truncate(31)).contains("digest"));
     assert!(refused(|m| m.lat_e7 = 900_000_001).contains("lat_e7"));
     assert!(refused(|m| m.retention_days = 0).contains("retention_days"));
@@ -175,6 +206,7 @@ proptest::proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
         let _ = Stamped::decode(&bytes);
+        let _ = Logged::decode(&bytes);
         let _ = Device::decode(&bytes);
         let _ = NeighborhoodRecord::decode(&bytes);
         let _ = Alert::decode(&bytes);

@@ -10,7 +10,8 @@ use axum::extract::{FromRequestParts, State};
 use http::{header, request::Parts};
 use porchlight_chassis::http::Json;
 use porchlight_domain::{
-    Home, HouseholdId, NeighborhoodId, Residence, Resident, ResidentId, Version, Viewer, gate::Operator,
+    Clock as _, Home, HouseholdId, NeighborhoodId, Residence, Resident, ResidentId, SystemClock, Version, Viewer,
+    gate::Operator,
 };
 use porchlight_store::{Registry, StoreError, Written};
 use serde::Serialize;
@@ -26,6 +27,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// How much longer the token holds.
+    pub fn token_expires_in(&self) -> Duration {
+        self.claims.expires_in(SystemClock.now())
+    }
+
     /// The person, without where they live: enough for what is their own.
     pub fn owner(&self) -> Viewer {
         Viewer { resident: self.resident.id, household: self.resident.household, residences: Vec::new() }

@@ -12,7 +12,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{App, Error, accounts, alerts, devices, endpoints, feed, homes, items, neighborhoods};
+use crate::{App, Error, accounts, alerts, devices, endpoints, feed, homes, items, media, neighborhoods, stream};
 
 /// The largest page.
 pub(crate) const MAX_PAGE: usize = 100;
@@ -34,7 +34,9 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(endpoints::put, endpoints::delete))
         .routes(routes!(endpoints::vapid_key))
         .routes(routes!(feed::read))
+        .routes(routes!(stream::open))
         .routes(routes!(items::get))
+        .routes(routes!(media::get))
         .routes(routes!(alerts::why))
         .routes(routes!(neighborhoods::list))
         .routes(routes!(neighborhoods::get, neighborhoods::put, neighborhoods::delete))

@@ -3,10 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
+use porchlight_clips::Vault;
 use porchlight_domain::Clock;
 use porchlight_neighborhoods::Neighborhoods;
 use porchlight_push::PushConfig;
 use porchlight_store::Store;
+use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
 
 use crate::{
@@ -16,12 +18,15 @@ use crate::{
     borders::{Fresh, Guard},
     config::Sections,
     registry::{Publish, Registrar},
+    stream::Hub,
 };
 
 /// What the gateway stands on. Tests put their own in.
 pub struct Parts {
     /// The repositories.
     pub store: Store,
+    /// Where the bytes of clips and thumbnails are.
+    pub vault: Arc<dyn Vault>,
     /// Where the registry's feeds go.
     pub publisher: Arc<dyn Publish>,
     /// The neighborhoods in memory.
@@ -34,6 +39,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What browsers subscribe with.
     pub vapid_public_key: String,
+    /// Cancelled when requests are to end: open streams then do.
+    pub closing: CancellationToken,
 }
 
 /// What every handler shares. Cheap to clone.
@@ -43,6 +50,7 @@ pub struct App(Arc<Inner>);
 /// The inside of an [`App`]: this crate's own.
 pub struct Inner {
     pub(crate) store: Store,
+    pub(crate) vault: Arc<dyn Vault>,
     pub(crate) registrar: Registrar,
     pub(crate) guard: Guard,
     pub(crate) tokens: Tokens,
@@ -52,6 +60,8 @@ pub struct Inner {
     pub(crate) vapid_public_key: String,
     pub(crate) feed_days: u16,
     pub(crate) max_pending_homes: usize,
+    pub(crate) streams: Hub,
+    pub(crate) stream_heartbeat: Duration,
 }
 
 impl std::ops::Deref for App {
@@ -64,16 +74,19 @@ impl std::ops::Deref for App {
 impl App {
     /// Puts the parts together.
     pub fn new(config: &Sections, parts: Parts) -> Self {
-        let Parts { store, publisher, neighborhoods, fresh, tokens, clock, vapid_public_key } = parts;
+        let Parts { store, vault, publisher, neighborhoods, fresh, tokens, clock, vapid_public_key, closing } = parts;
         let operators = Operators::new(
             store.registry.clone(),
             config.auth.operator_scope.clone(),
             Duration::from_millis(config.gateway.operator_cache_ms),
         );
         Self(Arc::new(Inner {
+            streams: Hub::new(&config.gateway, neighborhoods.clone(), closing),
+            stream_heartbeat: Duration::from_millis(config.gateway.stream_heartbeat_ms),
             registrar: Registrar::new(store.registry.clone(), publisher, clock.clone()),
             guard: Guard::new(neighborhoods, store.registry.clone(), fresh),
             store,
+            vault,
             tokens,
             operators,
             clock,

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use porchlight_domain::{Borders as _, Cleared, Gate, Item, NeighborhoodRef, Undecided, Viewer, view::ItemView};
-use porchlight_neighborhoods::Neighborhoods;
+use porchlight_domain::{
+    Borders as _, Cleared, Gate, HouseholdId, Item, Media, NeighborhoodRef, Undecided, Viewer,
+    view::{ItemView, MediaView},
+};
+use porchlight_neighborhoods::{Neighborhoods, Snapshot};
 use porchlight_store::{Read, Registry};
 
 use crate::{Error, metrics};
@@ -11,7 +14,7 @@ use crate::{Error, metrics};
 /// Whether the neighborhoods in memory can be trusted now; else why not.
 pub type Fresh = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// How many versions are fetched for one item before the answer is "come again": more than an item can name.
+/// How many versions are fetched for one thing before the answer is "come again": more than an item can name.
 const MAX_FETCHES: usize = 64;
 
 /// Judges what a person may see.
@@ -53,12 +56,40 @@ impl Guard {
     /// # Errors
     /// [`Error::CatchingUp`], or the store is away.
     pub async fn show(&self, viewer: &Viewer, item: Option<&Item>) -> Result<Option<Cleared<ItemView>>, Error> {
-        if item.is_none_or(|item| item.household != viewer.household) {
+        let ask = |gate: Gate<'_, Snapshot>| item.map_or(Ok(None), |item| gate.show(viewer, item));
+        self.judge(viewer, item.map(|item| item.household), ask).await
+    }
+
+    /// The media as this person may see it; `None` if it does not exist or is not theirs to see. `item`: what its event
+    /// is part of, if that is there.
+    ///
+    /// # Errors
+    /// [`Error::CatchingUp`], or the store is away.
+    pub async fn media(
+        &self,
+        viewer: &Viewer,
+        media: Option<&Media>,
+        item: Option<&Item>,
+    ) -> Result<Option<Cleared<MediaView>>, Error> {
+        let ask = |gate: Gate<'_, Snapshot>| media.map_or(Ok(None), |media| gate.media(viewer, media, item));
+        self.judge(viewer, media.map(|media| media.household), ask).await
+    }
+
+    /// Asks the gate, and brings what it lacks until it can answer. `owner`: whose the thing is; `None`: there is none.
+    async fn judge<V>(
+        &self,
+        viewer: &Viewer,
+        owner: Option<HouseholdId>,
+        ask: impl Fn(Gate<'_, Snapshot>) -> Result<Option<Cleared<V>>, Undecided>,
+    ) -> Result<Option<Cleared<V>>, Error> {
+        if owner != Some(viewer.household) {
             self.check_fresh(viewer)?;
         }
-        let Some(item) = item else { return Ok(None) };
+        if owner.is_none() {
+            return Ok(None);
+        }
         for _ in 0..MAX_FETCHES {
-            let judged = Gate(&*self.neighborhoods.snapshot()).show(viewer, item);
+            let judged = ask(Gate(&self.neighborhoods.snapshot()));
             match judged {
                 Ok(view) => {
                     metrics::gate(if view.is_some() { "shown" } else { "refused" });

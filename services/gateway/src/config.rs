@@ -3,6 +3,7 @@
 
 use porchlight_bus::KafkaConfig;
 use porchlight_chassis::config::{AdminConfig, HttpConfig, LifecycleConfig, LogConfig};
+use porchlight_clips::S3Config;
 use porchlight_push::{Providers, PushConfig};
 use porchlight_store::CqlConfig;
 
@@ -39,6 +40,8 @@ pub struct Sections {
     pub kafka: KafkaConfig,
     /// `[cql]`.
     pub cql: CqlConfig,
+    /// `[s3]`.
+    pub s3: S3Config,
     /// `[push]`.
     pub push: PushConfig,
     /// `[auth]`.
@@ -63,6 +66,14 @@ pub struct GatewayConfig {
     pub operator_cache_ms: u64,
     /// How many homes that wait for verification are listed at once, at most.
     pub max_pending_homes: usize,
+    /// How many streams may be open, at most.
+    pub max_streams: usize,
+    /// How many streams of one resident may be open, at most.
+    pub max_streams_per_resident: usize,
+    /// How often an idle stream says that it is there.
+    pub stream_heartbeat_ms: u64,
+    /// How many alerts of the last 15 minutes are kept for streams that resume, at most.
+    pub stream_ring_max: usize,
 }
 
 impl TryFrom<Sections> for Config {
@@ -70,6 +81,7 @@ impl TryFrom<Sections> for Config {
 
     fn try_from(c: Sections) -> Result<Self, String> {
         c.kafka.check().map_err(|e| e.to_string())?;
+        c.s3.check()?;
         c.auth.check()?;
         Providers::new(&c.push)?;
         for (smaller, small, larger, large, else_) in [
@@ -112,6 +124,10 @@ impl TryFrom<Sections> for Config {
             ("gateway.reconcile_every_ms", c.gateway.reconcile_every_ms, 1_000..=86_400_000),
             ("gateway.operator_cache_ms", c.gateway.operator_cache_ms, 0..=60_000),
             ("gateway.max_pending_homes", c.gateway.max_pending_homes as u64, 1..=1_000),
+            ("gateway.max_streams", c.gateway.max_streams as u64, 1..=100_000),
+            ("gateway.max_streams_per_resident", c.gateway.max_streams_per_resident as u64, 1..=1_000),
+            ("gateway.stream_heartbeat_ms", c.gateway.stream_heartbeat_ms, 100..=60_000),
+            ("gateway.stream_ring_max", c.gateway.stream_ring_max as u64, 100..=10_000_000),
             ("cql.request_timeout_ms", c.cql.request_timeout_ms, 1..=60_000),
         ] {
             if !range.contains(&value) {
@@ -130,6 +146,8 @@ mod tests {
     fn load(pairs: &[(&str, &str)]) -> Result<Config, String> {
         let mut env = vec![
             ("PORCHLIGHT_AUTH__ISSUER".to_owned(), "https://issuer.example".to_owned()),
+            ("PORCHLIGHT_S3__ACCESS_KEY_ID".to_owned(), "porchlight".to_owned()),
+            ("PORCHLIGHT_S3__SECRET_ACCESS_KEY".to_owned(), "not a secret".to_owned()),
             ("PORCHLIGHT_PUSH__VAPID_PRIVATE_KEY".to_owned(), "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE".to_owned()),
             ("PORCHLIGHT_PUSH__VAPID_SUBJECT".to_owned(), "mailto:operator@example.org".to_owned()),
         ];
@@ -138,11 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_lack_only_the_issuer_and_the_vapid_key() {
+    fn the_defaults_lack_only_the_issuer_the_vapid_key_and_the_credentials_of_s3() {
         let config = load(&[]).unwrap();
         assert_eq!(config.auth.audience, "porchlight");
         assert!(load(&[("AUTH__ISSUER", "")]).unwrap_err().contains("auth.issuer"));
         assert!(load(&[("PUSH__VAPID_PRIVATE_KEY", "")]).unwrap_err().contains("push.vapid_private_key"));
+        assert!(load(&[("S3__ACCESS_KEY_ID", "")]).unwrap_err().contains("s3.access_key_id"));
+        assert!(load(&[("S3__SECRET_ACCESS_KEY", "")]).unwrap_err().contains("s3.secret_access_key"));
     }
 
     #[test]

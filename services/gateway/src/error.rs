@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 use porchlight_chassis::http::Problem;
+use porchlight_clips::VaultError;
 use porchlight_store::StoreError;
 
 use crate::{auth::TokenError, registry::WriteError};
@@ -25,6 +26,9 @@ pub enum Error {
     /// Nothing there, or nothing that the caller may see: the same bytes.
     #[error("not found")]
     NotFound,
+    /// A media of the caller's household whose time is over; everybody else meets [`Error::NotFound`].
+    #[error("the media has expired")]
+    MediaExpired,
     /// The body, path, query or headers are wrong.
     #[error("refused: {}", .0.code)]
     Refused(Problem),
@@ -40,6 +44,9 @@ pub enum Error {
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// No URL to a media could be made.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
 }
 
 impl Error {
@@ -71,6 +78,9 @@ impl Error {
             }
             Self::OperatorOnly => Problem::new(403, "operator_only", "this is for operators of the deployment"),
             Self::NotFound => Problem::not_found(),
+            Self::MediaExpired => {
+                Problem::new(410, "media_expired", "it is gone: the device's plan keeps clips and thumbnails no longer")
+            }
             Self::Refused(problem) => problem.clone(),
             Self::VersionConflict | Self::Write(WriteError::Conflict) => {
                 Problem::new(412, "version_conflict", "it is not at the version you expect; read it again")
@@ -85,7 +95,11 @@ impl Error {
             )
             .retry_after(2),
             Self::Write(WriteError::Store(e)) | Self::Store(e) => store_problem(e),
-            Self::Write(WriteError::Refused(_)) => Problem::internal(),
+            Self::Vault(VaultError::Unavailable(_)) => {
+                Problem::new(503, "storage_unavailable", "the store of clips does not answer at the moment")
+                    .retry_after(1)
+            }
+            Self::Write(WriteError::Refused(_)) | Self::Vault(VaultError::Refused(_)) => Problem::internal(),
         }
     }
 
@@ -94,6 +108,7 @@ impl Error {
             Self::TokenMissing
             | Self::OperatorOnly
             | Self::NotFound
+            | Self::MediaExpired
             | Self::Refused(_)
             | Self::VersionConflict
             | Self::Write(WriteError::Conflict) => {}
@@ -102,12 +117,14 @@ impl Error {
             | Self::CatchingUp(_)
             | Self::Write(WriteError::Unpublished(_) | WriteError::Contended)
             | Self::Write(WriteError::Store(StoreError::Unavailable(_) | StoreError::Unknown(_)))
-            | Self::Store(StoreError::Unavailable(_) | StoreError::Unknown(_)) => {
+            | Self::Store(StoreError::Unavailable(_) | StoreError::Unknown(_))
+            | Self::Vault(VaultError::Unavailable(_)) => {
                 tracing::warn!(why = %self, "a request could not be answered");
             }
             Self::Write(WriteError::Refused(_))
             | Self::Write(WriteError::Store(StoreError::Corrupt { .. } | StoreError::Refused(_)))
-            | Self::Store(StoreError::Corrupt { .. } | StoreError::Refused(_)) => {
+            | Self::Store(StoreError::Corrupt { .. } | StoreError::Refused(_))
+            | Self::Vault(VaultError::Refused(_)) => {
                 tracing::error!(why = %self, "a request broke");
             }
         }

@@ -18,12 +18,14 @@ pub mod error;
 pub mod feed;
 pub mod homes;
 pub mod items;
+pub mod media;
 pub mod metrics;
 pub mod neighborhoods;
 mod owned;
 pub mod precondition;
 pub mod registry;
 mod service;
+pub mod stream;
 
 pub use app::App;
 pub use config::{Config, DEFAULT_TOML};

@@ -9,6 +9,7 @@ use porchlight_chassis::{
     http,
     lifecycle::{Manager, Phase},
 };
+use porchlight_clips::S3;
 use porchlight_domain::SystemClock;
 use porchlight_neighborhoods::Neighborhoods;
 use porchlight_push::Providers;
@@ -17,7 +18,13 @@ use porchlight_wire::NeighborhoodRecord;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{App, Config, app::Parts, auth::Tokens, registry::Sweeper};
+use crate::{
+    App, Config,
+    app::Parts,
+    auth::Tokens,
+    registry::Sweeper,
+    stream::{self, KafkaAlerts},
+};
 
 /// How often what is depended on is probed, and how long one probe may take.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
@@ -48,6 +55,7 @@ pub async fn run(config: Config) -> Result<(), String> {
 pub fn start(config: &Config, health: &Health, manager: &mut Manager) -> Result<(), String> {
     let producer = Producer::new(&config.kafka).map_err(|e| e.to_string())?;
     let tokens = Tokens::new(&config.auth)?;
+    let vault = Arc::new(S3::new(&config.s3)?);
     let neighborhoods = Neighborhoods::new();
     let fed = neighborhoods.clone();
     let (table, keep_table) = Table::<NeighborhoodRecord>::start(
@@ -90,15 +98,18 @@ pub fn start(config: &Config, health: &Health, manager: &mut Manager) -> Result<
         (config.kafka.clone(), Duration::from_millis(config.gateway.reconcile_every_ms));
     let listen = config.http.clone();
     let cql = config.cql.clone();
+    let (alerts, closing) = (KafkaAlerts::new(&config.kafka), manager.token(Phase::Intake));
     let assemble = move |store| {
         let parts = Parts {
             store,
+            vault,
             publisher: Arc::new(producer),
             neighborhoods,
             fresh: Arc::new(move || table.ready()),
             tokens,
             clock: Arc::new(SystemClock),
             vapid_public_key,
+            closing,
         };
         App::new(&config, parts)
     };
@@ -107,6 +118,8 @@ pub fn start(config: &Config, health: &Health, manager: &mut Manager) -> Result<
     let store = keep_store(cql, assemble, assembled, condition, manager.token(Phase::Base));
     manager.spawn("store", Phase::Base, ended_well(store));
     manager.spawn("api", Phase::Intake, serve(listen, app.clone(), manager.token(Phase::Intake)));
+    let streams = stream(alerts, app.clone(), manager.token(Phase::Work));
+    manager.spawn("streams", Phase::Work, ended_well(streams));
     let reconciled = reconcile(reconcile_every, kafka_config, app.clone(), manager.token(Phase::Work));
     manager.spawn("reconciler", Phase::Work, ended_well(reconciled));
     manager.spawn("sweeper", Phase::Work, ended_well(sweep(every, app, manager.token(Phase::Work))));
@@ -186,6 +199,12 @@ async fn reconcile(
 ) {
     if let Some(app) = ready(app, &shutdown).await {
         app.registrar().clone().keep_reconciled(kafka, every, shutdown).await;
+    }
+}
+
+async fn stream(alerts: KafkaAlerts, app: watch::Receiver<Option<App>>, shutdown: CancellationToken) {
+    if let Some(app) = ready(app, &shutdown).await {
+        stream::run(app, alerts, shutdown).await;
     }
 }
 

@@ -16,8 +16,10 @@ use std::{
 use async_trait::async_trait;
 use porchlight_bus::{From, KafkaConfig, ProduceError, Producer, Reader, Topic};
 use porchlight_chassis::{health::Health, http::shell, lifecycle::Manager};
+use porchlight_clips::{Grant, S3, Vault as _};
 use porchlight_domain::{
-    Cell, Clock as _, Credential, Device, DeviceId, ManualClock, Point, SystemClock, place::Degrees,
+    Cell, Clock as _, ContentHash, Credential, Device, DeviceId, ManualClock, MediaKind, Point, SystemClock,
+    place::Degrees,
 };
 use porchlight_gateway::{
     App, Config,
@@ -29,9 +31,11 @@ use porchlight_neighborhoods::Neighborhoods;
 use porchlight_store::{Read, Store};
 use porchlight_wire::{NeighborhoodRecord, Wire};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use support::{Client, PARK_STREET, QUINCY, device_body, home_body, issuer::Issuer, servers, square};
+use support::{Answer, Client, PARK_STREET, QUINCY, device_body, home_body, issuer::Issuer, media, servers, square};
 
 const HOME: Uuid = Uuid::from_u128(0x18f_0001);
 
@@ -57,6 +61,7 @@ struct Real {
     client: Client,
     app: App,
     store: Store,
+    s3: S3,
     kafka: KafkaConfig,
     clock: Arc<ManualClock>,
     dead: Arc<AtomicBool>,
@@ -67,21 +72,24 @@ impl Real {
         let store = Store::connect(&config.cql).await.unwrap();
         let clock = Arc::new(ManualClock::at(SystemClock.now()));
         let dead = Arc::new(AtomicBool::new(false));
+        let s3 = S3::new(&config.s3).unwrap();
         let app = App::new(
             config,
             Parts {
                 store: store.clone(),
+                vault: Arc::new(s3.clone()),
                 publisher: Arc::new(Switched { producer: Producer::new(&config.kafka).unwrap(), dead: dead.clone() }),
                 neighborhoods: Neighborhoods::new(),
                 fresh: Arc::new(|| Ok(())),
                 tokens: Tokens::new(&config.auth).unwrap(),
                 clock: clock.clone(),
                 vapid_public_key: String::new(),
+                closing: CancellationToken::new(),
             },
         );
         let (router, document) = app.router();
         let router = shell(&config.http, router, &document);
-        Self { client: Client { router, issuer }, app, store, kafka: config.kafka.clone(), clock, dead }
+        Self { client: Client { router, issuer }, app, store, s3, kafka: config.kafka.clone(), clock, dead }
     }
 
     /// The last record of each key, as compaction would leave them.
@@ -121,6 +129,7 @@ async fn what_is_answered_stands_in_the_rows_and_in_the_topics() {
         let config = servers::read(issuer.url(), &settings);
         let real = Real::new(issuer, &config).await;
         real.client.settle("alice", HOME, PARK_STREET).await;
+        a_clip_is_fetched_as_it_was_put(&real).await;
         homes_are_placed_where_they_are(&real).await;
         a_device_stands_in_its_topic_and_a_revoked_credential_does_not(&real).await;
         of_concurrent_conditional_writers_one_wins(&real).await;
@@ -130,6 +139,60 @@ async fn what_is_answered_stands_in_the_rows_and_in_the_topics() {
         endpoints_of_a_person_are_kept(&real).await;
     })
     .await;
+}
+
+async fn a_clip_is_fetched_as_it_was_put(real: &Real) {
+    let chosen = Uuid::from_u128(10);
+    let mut body = named("Camera");
+    (body["clips"], body["retention_days"]) = (json!(true), json!(30));
+    assert_eq!(real.client.put("alice", &format!("/v1/devices/{chosen}"), body.clone()).await.status, 201);
+
+    let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_be_bytes).collect();
+    let now = real.clock.now();
+    let mut clip = media(real.client.household("alice"), real.client.device("alice", chosen), MediaKind::Clip, now);
+    (clip.bytes, clip.sha256) = (bytes.len() as u64, ContentHash(Sha256::digest(&bytes).into()));
+    let grant = Grant {
+        device: clip.device,
+        event: clip.event,
+        kind: clip.kind,
+        content_type: clip.content_type,
+        bytes: clip.bytes,
+        sha256: clip.sha256,
+        expires_at: now.plus_ms(60_000),
+    };
+    clip.id = grant.media();
+    let upload = real.s3.upload(&grant, now).await.unwrap();
+    let http = reqwest::Client::new();
+    let put = upload.headers.iter().fold(http.put(&upload.url), |put, (name, value)| put.header(name, value));
+    let put = put.body(bytes.clone()).send().await.unwrap();
+    assert!(put.status().is_success(), "{put:?}");
+    real.store.media.put(&clip).await.unwrap();
+
+    let path = format!("/v1/media/{}", clip.id);
+    let answer = real.client.get("alice", &path).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["sha256"], json!(clip.sha256));
+    let fetch = async |answer: &Answer| http.get(answer.json()["url"].as_str().unwrap()).send().await.unwrap();
+    let fetched = fetch(&answer).await;
+    assert_eq!((fetched.status().as_u16(), fetched.headers()["content-type"].as_bytes()), (200, &b"video/mp4"[..]));
+    assert!(fetched.bytes().await.unwrap() == bytes, "the same bytes");
+    // A URL that was made 61 s ago.
+    real.clock.advance_ms(-61_000);
+    let old = real.client.get("alice", &path).await;
+    real.clock.advance_ms(61_000);
+    assert_eq!((old.status.as_u16(), fetch(&old).await.status().as_u16()), (200, 403), "S3 refuses it");
+
+    let unknown = real.client.get("quentin", &format!("/v1/media/{}", Uuid::nil())).await;
+    let strangers = real.client.get("quentin", &path).await;
+    assert_eq!((strangers.status.as_u16(), &strangers.bytes), (404, &unknown.bytes));
+    body["retention_days"] = json!(1);
+    real.clock.advance_ms(86_400_001);
+    assert_eq!(real.client.put("alice", &format!("/v1/devices/{chosen}"), body).await.status, 200);
+    let ended = real.client.get("alice", &path).await;
+    real.clock.advance_ms(-86_400_001);
+    assert_eq!((ended.status.as_u16(), ended.code().as_str()), (410, "media_expired"));
+    real.s3.remove_media(clip.id).await.unwrap();
+    assert_eq!(real.client.delete("alice", &format!("/v1/devices/{chosen}")).await.status, 204);
 }
 
 async fn homes_are_placed_where_they_are(real: &Real) {

@@ -1,4 +1,5 @@
 //! The handler of `events`: reads what [`crate::decide`] needs, and does what it says, each step durable before the next.
+//! Events and media of a device come through here, in one order.
 
 use std::{
     future::Future,
@@ -9,14 +10,16 @@ use std::{
     time::Duration,
 };
 
-use futures::future::{try_join, try_join_all};
+use futures::future::{try_join_all, try_join3};
 use porchlight_bus::{Handler, ProduceError, Producer, Record, Topic};
-use porchlight_domain::{Alert, Clock, NeighborhoodRef, Point, Stamped, item::GroupKey};
-use porchlight_store::{StoreError, Timeline};
+use porchlight_domain::{
+    Alert, Clock, EventId, Logged, Media, MediaId, NeighborhoodRef, Point, Stamped, item::GroupKey,
+};
+use porchlight_store::{MediaIndex, StoreError, Timeline};
 use porchlight_wire::Wire as _;
 
 use crate::{
-    decide::{self, Course, LogPosition, Work},
+    decide::{self, Course, LogPosition, MediaCourse, Unlinked, Work},
     metrics,
 };
 
@@ -44,6 +47,7 @@ pub type Locate = Box<dyn Fn(Point) -> Result<Vec<NeighborhoodRef>, String> + Se
 /// Handles the records of `events`.
 pub struct Indexer<A> {
     timeline: Arc<dyn Timeline>,
+    media: Arc<dyn MediaIndex>,
     alerts: A,
     locate: Locate,
     clock: Arc<dyn Clock>,
@@ -66,17 +70,31 @@ impl From<StoreError> for Wait {
 
 impl<A: Alerts> Indexer<A> {
     /// `locate` says where a point lies, by polygons that are loaded and fresh.
-    pub fn new(timeline: Arc<dyn Timeline>, alerts: A, locate: Locate, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        timeline: Arc<dyn Timeline>,
+        media: Arc<dyn MediaIndex>,
+        alerts: A,
+        locate: Locate,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         metrics::register();
-        Self { timeline, alerts, locate, clock, failures: AtomicU32::new(0) }
+        Self { timeline, media, alerts, locate, clock, failures: AtomicU32::new(0) }
     }
 
-    async fn index(&self, at: LogPosition, stamped: &Stamped) -> Result<(), Wait> {
+    async fn index(&self, at: LogPosition, logged: &Logged) -> Result<(), Wait> {
+        match logged {
+            Logged::Event(stamped) => self.index_event(at, stamped).await,
+            Logged::Media(media) => self.index_media(at, media).await,
+        }
+    }
+
+    async fn index_event(&self, at: LogPosition, stamped: &Stamped) -> Result<(), Wait> {
         let matched = (self.locate)(stamped.point).map_err(Wait::Neighborhoods)?;
-        // Almost every event is new: the item it may join is looked up in the same breath.
-        let (first, last) = try_join(
+        // Almost every event is new: the item it may join, and its media that came first, are looked up in the same breath.
+        let (first, last, media) = try_join3(
             self.timeline.first_seen(stamped.device, stamped.event.id),
             self.timeline.last_item(GroupKey::of(stamped)),
+            self.media.of_event(stamped.device, stamped.event.id),
         )
         .await?;
         let now = self.clock.now();
@@ -86,13 +104,15 @@ impl<A: Alerts> Indexer<A> {
                     Some(id) => self.timeline.item(id).await?,
                     None => None,
                 };
-                decide::first_time(at, stamped, open, &matched, now)
+                decide::first_time(at, stamped, open, &matched, &media, now)
             }
             Course::Again(decided) => {
                 metrics::redelivered();
                 let stored = self.timeline.item(decided.item).await?;
-                let Some(work) = decide::once_more(decided, stamped, stored, &matched, now) else { return Ok(()) };
-                work
+                match decide::once_more(decided, stamped, stored, &matched, &media, now) {
+                    Some(work) => work,
+                    None => return Ok(()),
+                }
             }
             Course::Repeated(outcome) => decide::repeated(at, stamped, outcome),
             Course::Settled => return Ok(()),
@@ -118,23 +138,43 @@ impl<A: Alerts> Indexer<A> {
         Ok(())
     }
 
+    /// The rows first: whatever becomes of its item, its household can fetch it, and its end can be found.
+    async fn index_media(&self, at: LogPosition, media: &Media) -> Result<(), Wait> {
+        self.media.put(media).await?;
+        let first = self.timeline.first_seen(media.device, media.event).await?;
+        let item = match first.as_ref().and_then(|seen| seen.item) {
+            Some((id, _)) => self.timeline.item(id).await?,
+            None => None,
+        };
+        let course = decide::media(at, media, first.as_ref(), item, self.clock.now());
+        if let MediaCourse::Linked { item, alert, .. } = &course {
+            self.timeline.put_item(item).await?;
+            // It is in its feeds already: a media does not change an item's place there.
+            self.alerts.tell(alert).await.map_err(Wait::Alerts)?;
+        }
+        note_media(media, &course);
+        Ok(())
+    }
+
     fn note(&self, stamped: &Stamped, work: &Work) {
         if work.decision.is_some() {
             metrics::indexed(work.outcome, self.clock.now().since(stamped.received_at));
         }
         let item = work.item.as_ref();
+        let joined = item.map_or(0, |i| i.media.iter().filter(|m| m.revision == i.revision).count());
         tracing::info!(
             event_id = %stamped.event.id,
             item_id = item.map(|i| tracing::field::display(i.id)),
             revision = item.map(|i| i.revision),
             alert_id = work.alert.as_ref().map(|a| tracing::field::display(a.id)),
+            media = joined,
             outcome = work.outcome.as_str(),
             again = work.decision.is_none(),
             "event indexed"
         );
     }
 
-    fn wait(&self, stamped: &Stamped, wait: Wait) -> porchlight_bus::Outcome {
+    fn wait(&self, event: EventId, wait: Wait) -> porchlight_bus::Outcome {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed);
         let (label, reason) = match wait {
             Wait::Neighborhoods(reason) => ("neighborhoods", reason),
@@ -142,7 +182,7 @@ impl<A: Alerts> Indexer<A> {
             Wait::Store(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => ("store", error.to_string()),
             Wait::Store(error @ (StoreError::Corrupt { .. } | StoreError::Refused(_))) => {
                 // Waiting will not mend it, but a row that cannot be read must not turn a topic into dead letters.
-                tracing::error!(event_id = %stamped.event.id, %error, "an event waits until somebody mends the store");
+                tracing::error!(event_id = %event, %error, "a record waits until somebody mends the store");
                 ("row", error.to_string())
             }
         };
@@ -153,31 +193,74 @@ impl<A: Alerts> Indexer<A> {
 
 impl<A: Alerts> Handler for Indexer<A> {
     async fn handle(&self, record: Arc<Record>) -> porchlight_bus::Outcome {
-        let stamped = match read(&record) {
-            Ok(stamped) => stamped,
+        let logged = match read(&record) {
+            Ok(logged) => logged,
             Err(reason) => {
                 metrics::unreadable();
                 return porchlight_bus::Outcome::Fatal { reason };
             }
         };
         let at = LogPosition { partition: record.partition, offset: record.offset };
-        match self.index(at, &stamped).await {
+        match self.index(at, &logged).await {
             Ok(()) => {
                 self.failures.store(0, Ordering::Relaxed);
                 porchlight_bus::Outcome::Done
             }
-            Err(wait) => self.wait(&stamped, wait),
+            Err(wait) => self.wait(event_of(&logged), wait),
         }
     }
 }
 
-fn read(record: &Record) -> Result<Stamped, String> {
-    let stamped = Stamped::decode(&record.value).map_err(|e| e.to_string())?;
+fn read(record: &Record) -> Result<Logged, String> {
+    let logged = Logged::decode(&record.value).map_err(|e| e.to_string())?;
+    let device = match &logged {
+        Logged::Event(stamped) => stamped.device,
+        Logged::Media(media) => media.device,
+    };
     // Everything here rests on the order of a device's records, and that on their key.
-    if record.key.as_deref() != Some(stamped.device.0.as_bytes()) {
+    if record.key.as_deref() != Some(device.0.as_bytes()) {
         return Err("the record's key is not its device".into());
     }
-    Ok(stamped)
+    // A media under another's id would cover it.
+    if let Logged::Media(media) = &logged
+        && media.id != MediaId::of(media.device, media.event, media.kind, &media.sha256)
+    {
+        return Err("the media's id is not that of its content".into());
+    }
+    Ok(logged)
+}
+
+fn event_of(logged: &Logged) -> EventId {
+    match logged {
+        Logged::Event(stamped) => stamped.event.id,
+        Logged::Media(media) => media.event,
+    }
+}
+
+fn note_media(media: &Media, course: &MediaCourse) {
+    let outcome = match course {
+        MediaCourse::Waiting => "waiting",
+        MediaCourse::Settled => "settled",
+        MediaCourse::Linked { again: false, .. } => "linked",
+        MediaCourse::Linked { again: true, .. } => "again",
+        MediaCourse::Unlinked(Unlinked::Gone) => "gone",
+        MediaCourse::Unlinked(Unlinked::Foreign) => "foreign",
+        MediaCourse::Unlinked(Unlinked::Full) => "full",
+    };
+    metrics::media(outcome);
+    let linked = match course {
+        MediaCourse::Linked { item, alert, .. } => Some((item, alert)),
+        MediaCourse::Waiting | MediaCourse::Settled | MediaCourse::Unlinked(_) => None,
+    };
+    tracing::info!(
+        event_id = %media.event,
+        media_id = %media.id,
+        item_id = linked.map(|(item, _)| tracing::field::display(item.id)),
+        revision = linked.map(|(item, _)| item.revision),
+        alert_id = linked.map(|(_, alert)| tracing::field::display(alert.id)),
+        outcome,
+        "media indexed"
+    );
 }
 
 /// How long to wait after so many failures in a row: doubling, jittered so that keys do not come back together.

@@ -1,14 +1,16 @@
 //! geo-index: from an accepted event to the item it is part of, the neighborhoods that hold it, and the alert it becomes.
 //!
 //! It knows polygons and devices' events, and nothing of people. It owns the rows of events, items and feeds, and is the
-//! only one who makes alerts of events. [`decide`] says what a record means; [`indexer`] reads and writes for it.
+//! only one who makes alerts of events and links media to items. [`decide`] says what a record means; [`indexer`] reads and
+//! writes for it. Beside that, [`retention`] removes clips and thumbnails whose time is over.
 
 mod config;
 pub mod decide;
 pub mod indexer;
 pub mod metrics;
+pub mod retention;
 mod service;
 
-pub use config::{Config, DEFAULT_TOML, NeighborhoodsConfig};
+pub use config::{Config, DEFAULT_TOML, NeighborhoodsConfig, RetentionConfig};
 pub use indexer::{Alerts, Indexer, Locate};
 pub use service::{run, start};

@@ -10,7 +10,16 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 pub const EVENTS: &str = "porchlight_geo_index_events_total";
 /// Records that met their own decision, for they had been handled before, wholly or in part.
 pub const REDELIVERIES: &str = "porchlight_geo_index_redeliveries_total";
-/// Records that were no valid event; each is a dead letter.
+/// Records of media handled, by `outcome`: `linked` (a revision of its own), `waiting` (its event has not come, and will
+/// take it along), `settled` (its event took it along, or it was done before), `again` (linked before, and told once
+/// more), and those that are in no item: `gone` (the item's time or its own is over), `foreign` (the item is another
+/// household's), `full` (the item names as many as it may). A record that comes again is counted again.
+pub const MEDIA: &str = "porchlight_geo_index_media_total";
+/// Walks over a shard of the stored objects, by `outcome`: `swept`, `held` (another process has the shard), `stopped`
+/// (this process ends), `failed` (the store of objects or the rows are away: see the log; it is tried again). What the
+/// walks removed is counted in `libs/clips`.
+pub const SWEEPS: &str = "porchlight_geo_index_sweeps_total";
+/// Records that were no valid event or media; each is a dead letter.
 pub const UNREADABLE: &str = "porchlight_geo_index_unreadable_total";
 /// Times that a record had to wait for something it needs, by `reason`: `neighborhoods`, `store`, `row` (a stored row
 /// that cannot be read: see the log), `alerts`.
@@ -28,10 +37,19 @@ static REDELIVERIES_TOTAL: LazyLock<IntCounter> = LazyLock::new(|| {
     prometheus::register_int_counter!(REDELIVERIES, "Records that met their own decision.").expect("registered once")
 });
 static UNREADABLE_TOTAL: LazyLock<IntCounter> = LazyLock::new(|| {
-    prometheus::register_int_counter!(UNREADABLE, "Records that were no valid event.").expect("registered once")
+    prometheus::register_int_counter!(UNREADABLE, "Records that were no valid event or media.")
+        .expect("registered once")
 });
 static WAITS_TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
     prometheus::register_int_counter_vec!(WAITS, "Times that a record had to wait, by reason.", &["reason"])
+        .expect("registered once")
+});
+static MEDIA_TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    prometheus::register_int_counter_vec!(MEDIA, "Records of media handled, by outcome.", &["outcome"])
+        .expect("registered once")
+});
+static SWEEPS_TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    prometheus::register_int_counter_vec!(SWEEPS, "Walks over a shard of the stored objects.", &["outcome"])
         .expect("registered once")
 });
 static RECEIPT_TO_INDEXED_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
@@ -54,6 +72,12 @@ pub(crate) fn register() {
     for reason in ["neighborhoods", "store", "row", "alerts"] {
         WAITS_TOTAL.with_label_values(&[reason]);
     }
+    for outcome in ["linked", "waiting", "settled", "again", "gone", "foreign", "full"] {
+        MEDIA_TOTAL.with_label_values(&[outcome]);
+    }
+    for outcome in ["swept", "held", "stopped", "failed"] {
+        SWEEPS_TOTAL.with_label_values(&[outcome]);
+    }
     LazyLock::force(&REDELIVERIES_TOTAL);
     LazyLock::force(&UNREADABLE_TOTAL);
     LazyLock::force(&RECEIPT_TO_INDEXED_SECONDS);
@@ -72,7 +96,7 @@ pub(crate) fn redelivered() {
     REDELIVERIES_TOTAL.inc();
 }
 
-/// A record was no valid event.
+/// A record was no valid event or media.
 pub(crate) fn unreadable() {
     UNREADABLE_TOTAL.inc();
 }
@@ -80,6 +104,16 @@ pub(crate) fn unreadable() {
 /// A record had to wait.
 pub(crate) fn waited(reason: &'static str) {
     WAITS_TOTAL.with_label_values(&[reason]).inc();
+}
+
+/// A record of a media was handled.
+pub(crate) fn media(outcome: &'static str) {
+    MEDIA_TOTAL.with_label_values(&[outcome]).inc();
+}
+
+/// A walk over a shard ended.
+pub(crate) fn swept(outcome: &'static str) {
+    SWEEPS_TOTAL.with_label_values(&[outcome]).inc();
 }
 
 /// The table of neighborhoods changed.
@@ -100,9 +134,11 @@ mod tests {
             names,
             [
                 "porchlight_geo_index_events_total",
+                "porchlight_geo_index_media_total",
                 "porchlight_geo_index_neighborhoods",
                 "porchlight_geo_index_receipt_to_indexed_seconds",
                 "porchlight_geo_index_redeliveries_total",
+                "porchlight_geo_index_sweeps_total",
                 "porchlight_geo_index_unreadable_total",
                 "porchlight_geo_index_waits_total",
             ]

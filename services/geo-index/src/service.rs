@@ -8,11 +8,17 @@ use porchlight_chassis::{
     http,
     lifecycle::{Manager, Phase},
 };
+use porchlight_clips::{S3, Vault};
 use porchlight_domain::SystemClock;
 use porchlight_neighborhoods::Neighborhoods;
 use porchlight_wire::NeighborhoodRecord;
 
-use crate::{Config, Indexer, Locate, metrics};
+use uuid::Uuid;
+
+use crate::{
+    Config, Indexer, Locate, metrics,
+    retention::{self, StoreRecords},
+};
 
 /// How often what is depended on is probed.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -39,6 +45,7 @@ pub async fn run(config: Config) -> Result<(), String> {
 /// A setting that cannot be.
 pub fn start(config: Config, health: &Health, manager: &mut Manager) -> Result<(), String> {
     metrics::register();
+    let vault: Arc<dyn Vault> = Arc::new(S3::new(&config.s3)?);
     let base = manager.token(Phase::Base);
     manager.spawn("admin", Phase::Base, http::admin(&config.admin, health.clone(), base.clone()));
 
@@ -70,6 +77,18 @@ pub fn start(config: Config, health: &Health, manager: &mut Manager) -> Result<(
     let answers = health.probe("store", PROBE_EVERY, PROBE_TIMEOUT, ping, base);
     manager.spawn("store probe", Phase::Base, ended_well(answers));
 
+    // The store of objects may be away for long: no event waits for it, so it has no probe.
+    let (stored, stop) = (connection.clone(), manager.token(Phase::Work));
+    manager.spawn(
+        "retention",
+        Phase::Work,
+        ended_well(async move {
+            let Some(store) = stored.established(&stop).await else { return };
+            let records = StoreRecords::new(store.media, store.registry, Uuid::new_v4());
+            retention::run(&vault, &records, &config.retention, &SystemClock, &stop).await;
+        }),
+    );
+
     let producer = Producer::new(&config.kafka).map_err(|e| e.to_string())?;
     let condition = health.condition("events", Some(STATUS_STALE));
     let stop = manager.token(Phase::Work);
@@ -79,7 +98,7 @@ pub fn start(config: Config, health: &Health, manager: &mut Manager) -> Result<(
             table.ready()?;
             Ok(neighborhoods.snapshot().locate(point))
         });
-        let indexer = Indexer::new(store.timeline, producer.clone(), locate, Arc::new(SystemClock));
+        let indexer = Indexer::new(store.timeline, store.media, producer.clone(), locate, Arc::new(SystemClock));
         let consumer = Consumer::new(&config.kafka, "geo-index", &[Topic::Events], indexer, producer)?;
         let status = consumer.status();
         let telling = async {

@@ -26,8 +26,12 @@ fn stderr(output: &Output) -> String {
 fn a_bad_setting_is_one_line_and_exit_64() {
     let folder = tempfile::tempdir().unwrap();
     for (toml, line) in [
+        ("", "s3.access_key_id is not set"),
         ("[cql]\nkeyspce = \"x\"\n", "unknown key cql.keyspce"),
-        ("[lifecycle]\ndrain_ms = 1000\n", "kafka.drain_ms must be below lifecycle.drain_ms"),
+        (
+            "[lifecycle]\ndrain_ms = 1000\n[s3]\naccess_key_id = \"id\"\nsecret_access_key = \"secret\"\n",
+            "kafka.drain_ms must be below lifecycle.drain_ms",
+        ),
     ] {
         let output = binary(folder.path(), toml).output().unwrap();
         assert_eq!(output.status.code(), Some(64));
@@ -55,7 +59,8 @@ async fn without_its_dependencies_it_waits_not_ready_says_so_and_drains() {
     let address = folder.path().join("admin.addr");
     let toml = format!(
         "[admin]\nlisten = \"127.0.0.1:0\"\naddress_file = {address:?}\n\
-         [kafka]\nbootstrap_servers = \"127.0.0.1:1\"\n[cql]\ncontact_points = [\"127.0.0.1:1\"]\n"
+         [kafka]\nbootstrap_servers = \"127.0.0.1:1\"\n[cql]\ncontact_points = [\"127.0.0.1:1\"]\n\
+         [s3]\nendpoint = \"http://127.0.0.1:1\"\naccess_key_id = \"id\"\nsecret_access_key = \"secret\"\n"
     );
     let mut running = Running(Some(binary(folder.path(), &toml).spawn().unwrap()));
     let client = reqwest::Client::new();

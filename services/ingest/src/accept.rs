@@ -1,13 +1,12 @@
 //! One event, from a device that is proven, to an answer.
 
-use porchlight_bus::ProduceError;
 use porchlight_chassis::http::Problem;
 use porchlight_domain::{Device, EventId, Kind, Stamped, Timestamp};
 use porchlight_wire::SentEvent;
 
 use crate::{
     courtesy::{Courtesy, Kept, NotKept},
-    log::Log,
+    log::{self, Log},
     metrics::{self, Outcome},
     shed::Level,
 };
@@ -80,20 +79,11 @@ fn stamp(device: &Device, sent: SentEvent, received_at: Timestamp) -> Stamped {
 }
 
 fn refuse(not_kept: NotKept) -> (Outcome, Problem) {
-    let again = |code, detail, seconds| (Outcome::Unavailable, Problem::new(503, code, detail).retry_after(seconds));
     match not_kept {
         NotKept::Conflict => (
             Outcome::Conflict,
             Problem::new(409, "id_conflict", "another event has this id; give this one an id of its own").at("/id"),
         ),
-        NotKept::Log(ProduceError::QueueFull) => again("log_full", "too much is on its way; send it again", 1),
-        NotKept::Log(ProduceError::TimedOut) => {
-            again("log_timeout", "it may or may not be kept; send it again under the same id", 1)
-        }
-        NotKept::Log(ProduceError::Unavailable(_)) => again("log_unavailable", "nothing can be kept just now", 5),
-        NotKept::Log(ProduceError::Refused(reason)) => {
-            tracing::error!(reason, "the log refused an event");
-            (Outcome::Failed, Problem::internal())
-        }
+        NotKept::Log(error) => log::refusal(error),
     }
 }

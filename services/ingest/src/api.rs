@@ -1,7 +1,5 @@
 //! The device API over HTTP.
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     extract::{FromRequest as _, Request, State},
@@ -11,7 +9,7 @@ use axum::{
 };
 use futures::{StreamExt as _, stream};
 use porchlight_chassis::http::{Body, Json, Problem};
-use porchlight_domain::{Clock, Device, EventId, Timestamp};
+use porchlight_domain::{Device, EventId, Timestamp};
 use utoipa::{
     OpenApi as _, ToSchema,
     openapi::{
@@ -23,48 +21,15 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     accept::{Accepted, accept},
-    auth::{self, Devices},
-    config::IngestConfig,
-    courtesy::Courtesy,
+    app::App,
     decode::{self, EventBody, Format, Reading, Unread},
-    log::Log,
+    media,
     metrics::{self, Outcome},
-    shed::{Level, Shed, Thresholds},
+    shed::Level,
 };
 
 /// How many events of one batch are on their way to the log at once.
 const BATCH_CONCURRENCY: usize = 256;
-
-/// What the handlers share. Cheap to clone.
-#[derive(Clone)]
-pub struct App {
-    devices: Arc<dyn Devices>,
-    log: Arc<dyn Log>,
-    clock: Arc<dyn Clock>,
-    courtesy: Courtesy,
-    shed: Arc<Shed>,
-    max_batch_records: usize,
-}
-
-impl App {
-    /// An API over these devices and this log.
-    pub fn new(config: &IngestConfig, devices: Arc<dyn Devices>, log: Arc<dyn Log>, clock: Arc<dyn Clock>) -> Self {
-        let IngestConfig { shed_motion_above, refuse_above, max_batch_records, courtesy_max_ids, courtesy_tail: _ } =
-            *config;
-        Self {
-            devices,
-            log,
-            courtesy: Courtesy::new(courtesy_max_ids, Arc::clone(&clock)),
-            clock,
-            shed: Shed::new(Thresholds { shed_motion_above, refuse_above }),
-            max_batch_records,
-        }
-    }
-
-    pub(crate) fn courtesy(&self) -> Courtesy {
-        self.courtesy.clone()
-    }
-}
 
 #[derive(utoipa::OpenApi)]
 #[openapi(info(title = "Porchlight device API", description = "What cameras and doorbells talk to."))]
@@ -78,7 +43,12 @@ pub fn router(app: App) -> (Router, OpenApi) {
         .description(Some("The device's credential, as issued once to its owner."))
         .build();
     document.components.get_or_insert_default().add_security_scheme("device", SecurityScheme::Http(scheme));
-    OpenApiRouter::with_openapi(document).routes(routes!(post_events)).with_state(app).split_for_parts()
+    OpenApiRouter::with_openapi(document)
+        .routes(routes!(post_events))
+        .routes(routes!(media::grant_upload))
+        .routes(routes!(media::complete_upload))
+        .with_state(app)
+        .split_for_parts()
 }
 
 /// The answer to a body: of one event, or of each event of a batch.
@@ -167,18 +137,12 @@ async fn post_events(State(app): State<App>, request: Request) -> Result<Respons
 
 impl App {
     async fn events(&self, request: Request) -> Result<Response, Problem> {
-        let credential = auth::credential(request.headers())?;
-        // Nobody's body is read, and no place is taken, before it is known who speaks.
-        auth::prove(self.devices.as_ref(), &credential)?;
-        let place = self.shed.enter();
-        if place.level() == Level::Full {
-            return Err(Problem::new(503, "overloaded", "too many requests are in hand; send it again").retry_after(2));
-        }
+        let (credential, place) = self.admit(request.headers())?;
         let format = Format::of(request.headers())?;
         let sent_at = decode::sent_at(request.headers())?;
         let Body(body) = Body::from_request(request, &()).await?;
         // A body may have taken its time: what is stamped is what is true of the device at receipt.
-        let device = auth::prove(self.devices.as_ref(), &credential)?;
+        let device = self.prove(&credential)?;
         let received_at = self.clock.now();
         match format {
             Format::Json => {
@@ -231,7 +195,8 @@ impl App {
     }
 }
 
-fn count_refusal(problem: &Problem) {
+/// By its code.
+pub(crate) fn count_refusal(problem: &Problem) {
     metrics::REFUSED.with_label_values(&[problem.code]).inc();
 }
 

@@ -1,11 +1,17 @@
 //! Settings, and the pairs of them that would lose or lie.
 
+use std::{io::Read as _, path::PathBuf};
+
 use porchlight_bus::KafkaConfig;
 use porchlight_chassis::config::{AdminConfig, HttpConfig, LifecycleConfig, LogConfig};
+use porchlight_clips::{GrantKey, S3Config};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// The commented file with every key and its default.
 pub const DEFAULT_TOML: &str = include_str!("../default.toml");
+
+/// A key file holds 43 characters and perhaps a line end.
+const MAX_KEY_FILE_BYTES: u64 = 256;
 
 /// The whole configuration. Reading one refuses dangerous pairs with a sentence.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +27,10 @@ pub struct Config {
     pub http: HttpConfig,
     /// The log of events.
     pub kafka: KafkaConfig,
+    /// The store of objects.
+    pub s3: S3Config,
+    /// The grants of uploads.
+    pub media: MediaConfig,
     /// What is particular to this service.
     pub ingest: IngestConfig,
 }
@@ -29,7 +39,7 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IngestConfig {
-    /// With more requests in hand than this, motion is refused (429) and dings pass.
+    /// With more requests in hand than this, motion and clips are refused (429) and dings pass.
     pub shed_motion_above: usize,
     /// With more requests in hand than this, everything is refused (503).
     pub refuse_above: usize,
@@ -39,6 +49,57 @@ pub struct IngestConfig {
     pub courtesy_tail: bool,
     /// The most event ids known at once.
     pub courtesy_max_ids: usize,
+}
+
+/// The `[media]` section.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MediaConfig {
+    /// The key that signs grants, base64url of 32 bytes; or empty: read from `grant_key_file`.
+    pub grant_key: String,
+    /// A file that holds the key. Empty: none.
+    pub grant_key_file: PathBuf,
+}
+
+impl std::fmt::Debug for MediaConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MediaConfig")
+            .field("grant_key", &if self.grant_key.is_empty() { "" } else { "(set)" })
+            .field("grant_key_file", &self.grant_key_file)
+            .finish()
+    }
+}
+
+impl MediaConfig {
+    /// The key, which stands in exactly one of two places.
+    ///
+    /// # Errors
+    /// A sentence that names the setting, without the key.
+    pub fn key(&self) -> Result<GrantKey, String> {
+        let (name, text) = match (self.grant_key.is_empty(), self.grant_key_file.as_os_str().is_empty()) {
+            (true, true) => {
+                return Err(
+                    "media.grant_key or media.grant_key_file must be set: run `porchlight grant-key new`, and \
+                            give every ingest the same"
+                        .to_owned(),
+                );
+            }
+            (false, false) => {
+                return Err("media.grant_key and media.grant_key_file are both set; one is enough".to_owned());
+            }
+            (false, true) => ("media.grant_key", self.grant_key.clone()),
+            (true, false) => ("media.grant_key_file", self.read_file()?),
+        };
+        GrantKey::parse(&text).map_err(|sentence| format!("{name}: {sentence}"))
+    }
+
+    fn read_file(&self) -> Result<String, String> {
+        let mut text = String::new();
+        std::fs::File::open(&self.grant_key_file)
+            .and_then(|file| file.take(MAX_KEY_FILE_BYTES).read_to_string(&mut text))
+            .map_err(|e| format!("media.grant_key_file {}: {e}", self.grant_key_file.display()))?;
+        Ok(text)
+    }
 }
 
 impl<'de> Deserialize<'de> for Config {
@@ -67,6 +128,11 @@ impl Config {
             "else a request times out before it knows whether its event is kept",
         )?;
         below(
+            ("kafka.produce_wait_ms and s3.timeout_ms", self.kafka.produce_wait_ms.saturating_add(self.s3.timeout_ms)),
+            ("http.request_timeout_ms", request),
+            "else a request times out before it knows whether its upload is completed",
+        )?;
+        below(
             ("twice http.request_timeout_ms", request.saturating_mul(2)),
             ("lifecycle.drain_ms", self.lifecycle.drain_ms),
             "else a drain cuts requests that are in hand",
@@ -86,7 +152,8 @@ impl Config {
                 return Err(format!("{key} is 0: nothing would be accepted"));
             }
         }
-        Ok(())
+        self.s3.check()?;
+        self.media.key().map(drop)
     }
 }
 
@@ -95,15 +162,45 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    const SET: [(&str, &str); 3] = [
+        ("S3__ACCESS_KEY_ID", "porchlight"),
+        ("S3__SECRET_ACCESS_KEY", "the secret"),
+        ("MEDIA__GRANT_KEY", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE"),
+    ];
+
     fn load(vars: &[(&str, &str)]) -> Result<Config, String> {
-        let env = vars.iter().map(|(k, v)| (format!("PORCHLIGHT_{k}"), (*v).to_owned()));
+        let env = SET.iter().chain(vars).map(|(k, v)| (format!("PORCHLIGHT_{k}"), (*v).to_owned()));
         porchlight_chassis::config::load(DEFAULT_TOML, None, env).map_err(|e| e.to_string())
     }
 
     #[test]
-    fn the_defaults_are_whole_and_sound() {
+    fn the_defaults_lack_only_the_s3_key_and_the_grant_key() {
         let config = load(&[]).unwrap();
         assert!(config.ingest.courtesy_tail);
+        for (key, sentence) in [
+            ("S3__ACCESS_KEY_ID", "s3.access_key_id"),
+            ("S3__SECRET_ACCESS_KEY", "s3.secret_access_key"),
+            ("MEDIA__GRANT_KEY", "run `porchlight grant-key new`"),
+        ] {
+            let line = load(&[(key, "")]).unwrap_err();
+            assert!(line.contains(sentence) && !line.contains('\n'), "{line}");
+        }
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("AQEB") && !shown.contains("the secret"), "{shown}");
+    }
+
+    #[test]
+    fn the_grant_key_stands_in_one_place_and_is_never_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("grant.key");
+        let path = file.to_str().unwrap();
+        let from_file = || load(&[("MEDIA__GRANT_KEY", ""), ("MEDIA__GRANT_KEY_FILE", path)]);
+        assert!(from_file().unwrap_err().contains("media.grant_key_file"));
+        std::fs::write(&file, GrantKey::generate() + "\n").unwrap();
+        from_file().unwrap().media.key().unwrap();
+        assert!(load(&[("MEDIA__GRANT_KEY_FILE", path)]).unwrap_err().contains("both set"));
+        let line = load(&[("MEDIA__GRANT_KEY", "not-a-key")]).unwrap_err();
+        assert!(line.contains("media.grant_key") && !line.contains("not-a-key"), "{line}");
     }
 
     #[test]
@@ -113,6 +210,10 @@ mod tests {
             (
                 &[("HTTP__REQUEST_TIMEOUT_MS", "6000")],
                 "kafka.produce_wait_ms (6000) must be below http.request_timeout",
+            ),
+            (
+                &[("S3__TIMEOUT_MS", "2000")],
+                "kafka.produce_wait_ms and s3.timeout_ms (8000) must be below http.request_timeout",
             ),
             (&[("LIFECYCLE__DRAIN_MS", "16000")], "twice http.request_timeout_ms (16000) must be below lifecycle"),
             (&[("INGEST__REFUSE_ABOVE", "512")], "ingest.shed_motion_above (512) must be below ingest.refuse_above"),

@@ -9,12 +9,13 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use porchlight_bus::ProduceError;
-use porchlight_domain::{Clock, Stamped};
+use porchlight_domain::{Clock, Media, MediaId, Stamped, Timestamp};
 use porchlight_wire::Wire as _;
 use tokio::sync::watch;
 
 use crate::{
     log::Log,
+    media::completed::{self, Completed},
     metrics,
     recent::{Key, Known, Receipt, Recent, Verdict},
 };
@@ -44,12 +45,14 @@ type Delivery = watch::Receiver<Option<Result<Receipt, NotKept>>>;
 #[derive(Clone)]
 pub(crate) struct Courtesy {
     recent: Arc<Mutex<Recent<Delivery>>>,
+    completed: Arc<Mutex<Completed>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Courtesy {
     pub(crate) fn new(max_ids: usize, clock: Arc<dyn Clock>) -> Self {
-        Self { recent: Arc::new(Mutex::new(Recent::new(max_ids))), clock }
+        let completed = Arc::new(Mutex::new(Completed::new(completed::MAX)));
+        Self { recent: Arc::new(Mutex::new(Recent::new(max_ids))), completed, clock }
     }
 
     /// A record of the log that some process appended.
@@ -57,6 +60,16 @@ impl Courtesy {
         let mut recent = self.lock();
         recent.learn((event.device, event.event.id), known(event, partition, offset), self.clock.now());
         metrics::RECENT.set(i64::try_from(recent.len()).unwrap_or(i64::MAX));
+    }
+
+    /// A completed media that stands in the log, whoever appended it.
+    pub(crate) fn learn_media(&self, media: &Media) {
+        self.completed_media().learn(media.id, media.received_at, self.clock.now());
+    }
+
+    /// When a media was completed, if that was lately.
+    pub(crate) fn completed_at(&self, media: &MediaId) -> Option<Timestamp> {
+        self.completed_media().get(media, self.clock.now())
     }
 
     /// Keeps the event, unless it is kept. Cancelling the request does not cancel the delivery: the device will ask
@@ -96,6 +109,10 @@ impl Courtesy {
     fn lock(&self) -> MutexGuard<'_, Recent<Delivery>> {
         // A panic inside would leave at worst an id too few: no reason to stop taking events.
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn completed_media(&self) -> MutexGuard<'_, Completed> {
+        self.completed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,17 +1,21 @@
 //! The device API: what cameras talk to. It proves the device, checks the event, and answers 202 only when the event is
-//! in the log (G2). It knows devices by heart (a table from `devices.v1`) and nothing of polygons or people.
+//! in the log (G2). It grants uploads of clips and thumbnails, and answers 200 to their completion only when the store of
+//! objects holds what was granted and the log knows it. It knows devices by heart (a table from `devices.v1`) and nothing
+//! of polygons or people.
 //!
-//! `api` takes a request apart, `auth` proves the device, `decode` reads the body, `accept` decides about one event,
+//! `app` is what the requests share, `api` takes one apart, `media` does so for uploads, `auth` proves the device, `decode` reads the body, `accept` decides about one event,
 //! `courtesy` carries it to the `log` and knows (by `recent`) what came lately, `tail` learns that from the log, `shed`
 //! says what may pass under load.
 
 mod accept;
 mod api;
+mod app;
 mod auth;
 mod config;
 mod courtesy;
 mod decode;
 mod log;
+mod media;
 pub mod metrics;
 mod recent;
 mod shed;
@@ -25,11 +29,13 @@ use porchlight_chassis::{
     http,
     lifecycle::{Manager, Phase},
 };
+use porchlight_clips::{S3, Vault};
 use porchlight_domain::{Clock, Device, SystemClock};
 
-pub use api::{App, router};
+pub use api::router;
+pub use app::{App, Parts};
 pub use auth::Devices;
-pub use config::{Config, DEFAULT_TOML, IngestConfig};
+pub use config::{Config, DEFAULT_TOML, IngestConfig, MediaConfig};
 pub use log::Log;
 
 /// How old the table's news may be for a credential to count (a revoked one is refused within 5 s).
@@ -48,7 +54,8 @@ pub async fn run(config: Config) -> Result<(), String> {
 /// Puts the service together; its manager runs it. `bound` is called with the address of the device API.
 ///
 /// # Errors
-/// A setting that a client refuses. Brokers that are away are no error: the service waits, not ready, and says so.
+/// A setting that a client refuses. Brokers that are away are no error: the service waits, not ready, and says so. A store
+/// of objects that is away is not even waited for.
 pub fn assemble(config: Config, bound: impl FnOnce(SocketAddr) + Send + 'static) -> Result<Manager, String> {
     let health = Health::new();
     let mut manager = Manager::new(health.clone(), Duration::from_millis(config.lifecycle.drain_ms));
@@ -60,10 +67,22 @@ pub fn assemble(config: Config, bound: impl FnOnce(SocketAddr) + Send + 'static)
         .map_err(|e| e.to_string())?;
     manager.spawn("devices table", base(), table);
 
-    let app = App::new(&config.ingest, Arc::new(devices.clone()), Arc::new(producer.clone()), Arc::clone(&clock));
+    let vault: Arc<dyn Vault> = Arc::new(S3::new(&config.s3)?);
+    manager.spawn("storage probe", base(), media::watch(Arc::clone(&vault), manager.token(base())));
+
+    let app = App::new(
+        &config.ingest,
+        Parts {
+            devices: Arc::new(devices.clone()),
+            log: Arc::new(producer.clone()),
+            vault,
+            grant_key: config.media.key()?,
+            clock: Arc::clone(&clock),
+        },
+    );
     if config.ingest.courtesy_tail {
         let known = health.condition("tail", None);
-        let tail = tail::run(config.kafka.clone(), app.courtesy(), clock, known, manager.token(base()));
+        let tail = tail::run(config.kafka.clone(), app.courtesy.clone(), clock, known, manager.token(base()));
         manager.spawn("tail", base(), tail);
     }
 

@@ -1,10 +1,10 @@
-//! Reads the log's last minutes and follows it, so that a repeated event is known whichever process took the first.
+//! Reads the log's last minutes and follows it, so that a repeated event or completion is known whichever process took the first.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use porchlight_bus::{BusError, From, KafkaConfig, Reader, Record, Topic};
 use porchlight_chassis::health::Condition;
-use porchlight_domain::{Clock, Stamped};
+use porchlight_domain::{Clock, Logged};
 use porchlight_wire::Wire as _;
 use tokio_util::sync::CancellationToken;
 
@@ -63,8 +63,10 @@ async fn follow(
 
 fn learn(courtesy: &Courtesy, record: &Record) {
     metrics::TAILED.inc();
-    // What cannot be decoded is the consumers' to bury; no device can repeat it.
-    if let Ok(event) = Stamped::decode(&record.value) {
-        courtesy.learn(&event, record.partition, record.offset);
+    match Logged::decode(&record.value) {
+        Ok(Logged::Event(event)) => courtesy.learn(&event, record.partition, record.offset),
+        Ok(Logged::Media(media)) => courtesy.learn_media(&media),
+        // The consumers' to bury; no device can repeat it.
+        Err(_) => {}
     }
 }

@@ -6,12 +6,11 @@ mod common;
 use std::sync::{Arc, atomic::Ordering};
 
 use axum::{body::Body, http::Request};
-use common::{Api, api, api_with, event, event_id, gzip, settings, with_token};
+use common::{api, api_with, event, event_id, gzip, load, settings, with_token};
 use porchlight_bus::ProduceError;
 use porchlight_domain::{Device, Label, Secret, Timestamp};
 use porchlight_wire::{SentEvent, Wire as _};
 use serde_json::json;
-use tokio::sync::Semaphore;
 
 #[tokio::test]
 async fn an_accepted_event_is_in_the_log_with_all_that_is_true_of_its_device() {
@@ -278,24 +277,6 @@ async fn json_ndjson_zstd_and_protobuf_of_one_event_are_one_event() {
     assert_eq!(api.log.ids(), [id]);
 }
 
-/// Fills the API with requests that wait at the log's gate.
-async fn load(api: &Api, requests: usize) -> (Arc<Semaphore>, Vec<tokio::task::JoinHandle<u16>>) {
-    let gate = Arc::new(Semaphore::new(0));
-    *api.log.gate.lock().unwrap() = Some(Arc::clone(&gate));
-    let mut waiting = Vec::new();
-    for _ in 0..requests {
-        let mut ding = event(&event_id());
-        ding["kind"] = json!("ding");
-        let (router, request) = (api.router.clone(), api.request("application/json", ding.to_string()));
-        waiting.push(tokio::spawn(async move {
-            tower::ServiceExt::oneshot(router, request).await.unwrap().status().as_u16()
-        }));
-        api.log.asked.notified().await;
-    }
-    *api.log.gate.lock().unwrap() = None;
-    (gate, waiting)
-}
-
 #[tokio::test]
 async fn motion_is_shed_first_and_dings_pass_until_nothing_does() {
     let api = api_with(&porchlight_ingest::IngestConfig { shed_motion_above: 2, refuse_above: 4, ..settings() });
@@ -333,15 +314,14 @@ async fn motion_is_shed_first_and_dings_pass_until_nothing_does() {
 
 #[tokio::test]
 async fn the_document_says_what_the_router_does() {
-    let (device, _) = with_token();
-    let devices = common::FakeDevices::default();
-    devices.all.lock().unwrap().push(Arc::new(device));
-    let app = porchlight_ingest::App::new(
-        &settings(),
-        Arc::new(devices),
-        Arc::new(common::FakeLog::default()),
-        Arc::new(porchlight_domain::SystemClock),
-    );
+    let parts = porchlight_ingest::Parts {
+        devices: Arc::new(common::FakeDevices::default()),
+        log: Arc::new(common::FakeLog::default()),
+        vault: Arc::new(common::FakeVault::default()),
+        grant_key: porchlight_clips::GrantKey::parse(&porchlight_clips::GrantKey::generate()).unwrap(),
+        clock: Arc::new(porchlight_domain::SystemClock),
+    };
+    let app = porchlight_ingest::App::new(&settings(), parts);
     let (router, document) = porchlight_ingest::router(app);
     porchlight_chassis::testing::openapi_matches(router, &document).await.unwrap();
 
@@ -350,7 +330,10 @@ async fn the_document_says_what_the_router_does() {
     let operation = &served["paths"]["/v1/events"]["post"];
     let types: Vec<_> = operation["requestBody"]["content"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(types, ["application/json", "application/x-ndjson", "application/x-protobuf"]);
-    assert_eq!(operation["security"], json!([{"device": []}]));
+    let paths = served["paths"].as_object().unwrap();
+    let names: Vec<&String> = paths.keys().collect();
+    assert_eq!(names, ["/v1/events", "/v1/events/{event}/media", "/v1/media/{media}/complete"]);
+    assert!(paths.values().all(|path| path["post"]["security"] == json!([{"device": []}])));
     // G7: there is no field for a face, a plate, a name or a position.
     let mut fields: Vec<_> =
         served["components"]["schemas"]["Event"]["properties"].as_object().unwrap().keys().cloned().collect();

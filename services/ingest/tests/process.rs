@@ -10,6 +10,13 @@ use std::{
 fn binary(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_porchlight-ingest"));
     command.arg("--config").arg(config).stderr(Stdio::piped()).env_clear();
+    // A port where nobody listens: the store of objects is away in all of these.
+    command
+        .env("PORCHLIGHT_S3__ENDPOINT", "http://127.0.0.1:1")
+        .env("PORCHLIGHT_S3__TIMEOUT_MS", "200")
+        .env("PORCHLIGHT_S3__ACCESS_KEY_ID", "porchlight")
+        .env("PORCHLIGHT_S3__SECRET_ACCESS_KEY", "the secret of s3")
+        .env("PORCHLIGHT_MEDIA__GRANT_KEY", porchlight_clips::GrantKey::generate());
     command
 }
 
@@ -39,6 +46,16 @@ fn a_bad_setting_is_one_line_and_exit_64() {
         assert!(said.starts_with("porchlight-ingest: ") && said.contains(line), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
+}
+
+#[test]
+fn without_a_grant_key_it_says_how_to_make_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut binary = binary(&write(folder.path(), ""));
+    let output = binary.env_remove("PORCHLIGHT_MEDIA__GRANT_KEY").output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let said = stderr(&output);
+    assert!(said.contains("run `porchlight grant-key new`") && said.lines().count() == 1, "{said}");
 }
 
 #[test]
@@ -113,7 +130,9 @@ async fn without_kafka_it_waits_not_ready_says_so_and_drains() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     let names: Vec<&str> = unmet.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["tail", "devices", "kafka"]);
+    assert_eq!(names, ["tail", "devices", "kafka"], "the store of objects is away too, and keeps nobody from events");
+    let metrics = client.get(format!("http://{admin}/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("\nporchlight_ingest_storage_up 0\n"), "{metrics}");
 
     let token = porchlight_domain::Credential {
         device: porchlight_domain::DeviceId(uuid::Uuid::nil()),
@@ -132,5 +151,7 @@ async fn without_kafka_it_waits_not_ready_says_so_and_drains() {
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("condition not met"), "it says what it waits for: {said}");
+    assert!(said.contains("the store of objects does not answer"), "{said}");
+    assert!(!said.contains("the secret of s3"), "no secret in the log");
     assert!(!said.contains(token.split_once('.').unwrap().1), "no secret in the log");
 }

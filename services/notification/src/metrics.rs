@@ -8,7 +8,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use crate::wait::What;
 
-/// Alerts that the planner is done with, by `outcome`: `planned`, `expired`.
+/// Alerts that the planner is done with, by `outcome`: `planned`, `expired`, `stream_only` (never news for phones).
 pub const ALERTS: &str = "porchlight_plan_alerts_total";
 /// People planned, by `lane`. One person counts once for each alert and lane.
 pub const RECIPIENTS: &str = "porchlight_plan_recipients_total";
@@ -88,7 +88,7 @@ static HELD: LazyLock<IntGauge> =
 
 /// Registers every metric at zero, so that a dashboard shows what has not happened yet.
 pub(crate) fn register() {
-    for outcome in ["planned", "expired"] {
+    for outcome in ["planned", "expired", "stream_only"] {
         ALERTS_TOTAL.with_label_values(&[outcome]);
     }
     for lane in Lane::ALL {
@@ -126,6 +126,11 @@ pub(crate) fn alert_planned(age_ms: i64) {
 /// An alert was news no more when it was to be planned.
 pub(crate) fn alert_expired() {
     ALERTS_TOTAL.with_label_values(&["expired"]).inc();
+}
+
+/// An alert was for open streams only.
+pub(crate) fn alert_for_streams() {
+    ALERTS_TOTAL.with_label_values(&["stream_only"]).inc();
 }
 
 /// People were planned.

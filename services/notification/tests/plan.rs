@@ -131,6 +131,28 @@ async fn an_alert_that_expired_is_not_planned() {
 }
 
 #[tokio::test]
+async fn g8_an_alert_for_streams_only_is_planned_for_nobody_and_counted() {
+    let counted = || {
+        let families = prometheus::gather();
+        let alerts = families.iter().find(|f| f.name() == porchlight_notification::metrics::ALERTS).unwrap();
+        let of = |m: &&prometheus::proto::Metric| m.get_label().iter().any(|l| l.value() == "stream_only");
+        alerts.get_metric().iter().find(of).unwrap().get_counter().get_value()
+    };
+    let town = two_towns();
+    let planner = town.planner();
+    let before = counted();
+    // Backlog that neighbors may see in their feeds; also one that is expired besides.
+    for _ in 0..2 {
+        let quiet = Alert { stream_only: true, ..alert(&malden()) };
+        assert_eq!(planner.handle(record(Topic::Alerts, quiet.encode())).await, Outcome::Done);
+        town.clock.advance_ms(600_001);
+    }
+    assert!(town.tasks().is_empty());
+    assert!(town.pages().is_empty(), "nobody is even looked for");
+    assert_eq!(counted() - before, 2.0);
+}
+
+#[tokio::test]
 async fn a_dense_cell_is_read_page_by_page() {
     let town = Town::new();
     for n in 1..=(2 * PAGE as u128 + 7) {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 /// An answer, read to its end.
 #[derive(Clone, Debug)]
@@ -29,6 +31,29 @@ impl Answer {
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }
+}
+
+/// A clip or thumbnail, as a camera has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MediaFile {
+    /// `clip` or `thumbnail`.
+    pub kind: &'static str,
+    /// What it is, e.g. `video/mp4`.
+    pub content_type: &'static str,
+    /// Itself.
+    pub bytes: Vec<u8>,
+}
+
+impl MediaFile {
+    /// SHA-256 of its bytes, hexadecimal.
+    pub fn sha256(&self) -> String {
+        sha256_hex(&self.bytes)
+    }
+}
+
+/// SHA-256, hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Talks to one base URL with one bearer token.
@@ -116,6 +141,66 @@ impl Client {
     /// As [`Client::call`].
     pub async fn delete(&self, path: &str) -> Result<Answer, String> {
         self.call(Method::DELETE, path, &Value::Null).await
+    }
+
+    /// A camera asks how it may put a file that belongs to an event.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn grant(&self, event: Uuid, file: &MediaFile) -> Result<Answer, String> {
+        let body = json!({
+            "kind": file.kind,
+            "bytes": file.bytes.len(),
+            "sha256": file.sha256(),
+            "content_type": file.content_type,
+        });
+        self.post(&format!("/v1/events/{event}/media"), &body).await
+    }
+
+    /// A camera puts a file as the body of a grant says, past the services; the status that the store of objects answers.
+    ///
+    /// # Errors
+    /// The grant says too little, or no answer came.
+    pub async fn put_file(&self, grant: &Value, bytes: Vec<u8>) -> Result<StatusCode, String> {
+        let upload = &grant["upload"];
+        let url = upload["url"].as_str().ok_or("a grant without a URL")?;
+        let mut request = self.http.put(url).timeout(Duration::from_secs(60));
+        for (name, value) in upload["headers"].as_object().ok_or("a grant without headers")? {
+            // That one follows from the body.
+            if !name.eq_ignore_ascii_case("content-length") {
+                request = request.header(name, value.as_str().unwrap_or_default());
+            }
+        }
+        // Whoever reads an error must not find the URL in it: it is as secret as a credential.
+        let answer = request.body(bytes).send().await.map_err(|e| format!("no answer: {}", e.without_url()))?;
+        Ok(answer.status())
+    }
+
+    /// A camera says that the file of a grant was put.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn complete(&self, grant: &Value) -> Result<Answer, String> {
+        let media = grant["media"].as_str().ok_or("a grant without a media")?;
+        self.post(&format!("/v1/media/{media}/complete"), &json!({ "grant": grant["grant"] })).await
+    }
+
+    /// An app asks for a clip or thumbnail: what it is, and for a short while where.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn media(&self, media: Uuid) -> Result<Answer, String> {
+        self.get(&format!("/v1/media/{media}")).await
+    }
+
+    /// An app fetches the bytes from where [`Client::media`] said that they are; the token is not sent there.
+    ///
+    /// # Errors
+    /// No answer, or none that succeeds.
+    pub async fn fetch(&self, url: &str) -> Result<Vec<u8>, String> {
+        let asked = self.http.get(url).timeout(Duration::from_secs(60)).send().await;
+        let answer = asked.and_then(reqwest::Response::error_for_status).map_err(|e| e.without_url().to_string())?;
+        Ok(answer.bytes().await.map_err(|e| e.without_url().to_string())?.to_vec())
     }
 
     /// All pages of a list, joined.

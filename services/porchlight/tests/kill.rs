@@ -11,13 +11,13 @@ use std::{
 
 use porchlight::{
     city::{
-        life::{self, Accepted, Tally},
+        life::{self, Accepted, News, Tally},
         people::Camera,
     },
     deployment::Service,
 };
 use porchlight_bus::{From, Reader, Topic};
-use porchlight_domain::{DeviceId, EventId, Stamped};
+use porchlight_domain::{DeviceId, EventId, Logged, MediaId};
 use porchlight_store::Store;
 use porchlight_synth::{Evening, MASSACHUSETTS, Settlement, towns};
 use porchlight_wire::Wire;
@@ -55,11 +55,14 @@ async fn g2_each_service_is_killed_under_load() {
     stop.cancel();
     load.await.expect("the load ended");
     let mut acknowledged = BTreeSet::new();
-    while let Some(Accepted { camera, body, received_at }) = news.recv().await {
-        let device = cameras[camera].device;
-        scene.witness.accepted(device, &body, received_at.0);
-        let event: EventId = body["id"].as_str().and_then(|s| s.parse().ok()).expect("an id");
-        acknowledged.insert((DeviceId(device), event));
+    let mut stored = BTreeSet::new();
+    while let Some(Accepted { camera, news }) = news.recv().await {
+        let camera = &cameras[camera];
+        stored.extend(scene.witness.note(camera, &news).map(MediaId));
+        if let News::Event { body, .. } = news {
+            let event: EventId = body["id"].as_str().and_then(|s| s.parse().ok()).expect("an id");
+            acknowledged.insert((DeviceId(camera.device), event));
+        }
     }
     assert!(acknowledged.len() > 200, "a load: {}", acknowledged.len());
     scene.all_arrived().await;
@@ -68,15 +71,22 @@ async fn g2_each_service_is_killed_under_load() {
     let settings = scene.city.deployment.settings();
     let mut reader = Reader::open(&settings.kafka(), Topic::Events, From::Beginning).await.expect("the log");
     let mut log: BTreeMap<(DeviceId, EventId), u64> = BTreeMap::new();
+    let mut media_log = BTreeSet::new();
     while let Some(record) = reader.next_existing().await.expect("the log") {
-        let stamped = Stamped::decode(&record.value).expect("what ingest wrote");
-        *log.entry((stamped.device, stamped.event.id)).or_default() += 1;
+        match Logged::decode(&record.value).expect("what ingest wrote") {
+            Logged::Event(stamped) => *log.entry((stamped.device, stamped.event.id)).or_default() += 1,
+            Logged::Media(media) => drop(media_log.insert(media.id)),
+        }
     }
+    assert!(!stored.is_empty() && stored.is_subset(&media_log), "completed and lost: {:?}", stored.difference(&media_log));
     let lost: Vec<_> = acknowledged.iter().filter(|id| !log.contains_key(id)).collect();
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
 
     // Each record of the log has one outcome row; each event one row that is neither duplicate nor conflict.
     let store = Store::connect(&settings.cql()).await.expect("the store");
+    for media in &stored {
+        assert!(store.media.get(*media).await.expect("the store").is_some(), "{media} has no row");
+    }
     let mut rows: BTreeMap<(DeviceId, EventId), u64> = BTreeMap::new();
     let days: BTreeSet<(DeviceId, i32)> = log.keys().filter_map(|(d, e)| Some((*d, e.day()?))).collect();
     for (device, day) in days {

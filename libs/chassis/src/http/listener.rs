@@ -16,6 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
+use super::stall::Impatient;
 use crate::metrics;
 
 /// Open connections of one server; who comes later waits in the system's queue.
@@ -24,6 +25,8 @@ const MAX_CONNECTIONS: usize = 16_384;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a peer of HTTP/2 is asked whether it is there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
+/// How long a peer may read nothing of what there is for it.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEADERS: usize = 100;
 const MAX_HEAD_BYTES: u32 = 32 << 10;
 const MAX_STREAMS: u32 = 256;
@@ -104,7 +107,10 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
         .keep_alive_timeout(PING)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD_BYTES);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let mut serving = pin!(
+        builder
+            .serve_connection(TokioIo::new(Impatient::new(stream, STALL_TIMEOUT)), TowerToHyperService::new(service))
+    );
     let served = tokio::select! {
         served = serving.as_mut() => served,
         () = shutdown.cancelled() => {

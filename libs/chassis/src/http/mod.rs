@@ -11,6 +11,7 @@ mod listener;
 mod params;
 mod problem;
 mod shell;
+mod stall;
 
 use std::net::SocketAddr;
 

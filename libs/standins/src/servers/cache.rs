@@ -1,4 +1,5 @@
-//! The jars of the servers, outside the tree, one folder for each content of a `pom.xml`: filled once, never changed.
+//! What the servers run from, outside the tree: one folder for each content of the files that pin it (a `pom.xml`; a
+//! `go.mod` with its `go.sum`), filled once, never changed.
 
 use std::{
     ffi::OsString,
@@ -11,8 +12,10 @@ use sha2::{Digest, Sha256};
 
 use super::{at, lock, process};
 
-/// How long one download may take.
-const FILL_BOUND: Duration = Duration::from_secs(900);
+/// How long one fill may take: a build from source takes five minutes of two idle cores, and these may be busy.
+const FILL_BOUND: Duration = Duration::from_secs(2_700);
+/// Where a fill puts what it makes, beside the files that pin it.
+const FILLED: &str = "filled";
 /// A repository that hiccups once is common; one that does so three times is down.
 const TRIES: u32 = 3;
 
@@ -27,9 +30,78 @@ pub(super) fn root(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, St
     std::path::absolute(&root).map_err(|e| at(&root, "is no path", &e))
 }
 
-/// The folder with the jars of a `pom.xml`, filled by `mvn` if nobody has done so yet.
-pub(super) fn jars(root: &Path, mvn: &str, name: &str, pom: &str, progress: &dyn Fn(&str)) -> Result<PathBuf, String> {
-    let hash: String = Sha256::digest(pom).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+/// What fills a folder.
+pub(super) enum Source {
+    /// The jars that a `pom.xml` names, and those that they need, by Maven.
+    Jars {
+        /// Names versions; the repository's checksums are enforced.
+        pom: &'static str,
+    },
+    /// A program, built from source by Go. Its own caches stay where it keeps them.
+    Program {
+        /// Names the versions of every module that takes part.
+        go_mod: &'static str,
+        /// Their checksums.
+        go_sum: &'static str,
+        /// The import path of its main package, whose last part names the program.
+        package: &'static str,
+    },
+}
+
+impl Source {
+    /// What fills it, on the PATH.
+    pub(super) fn tool(&self) -> &'static str {
+        match self {
+            Self::Jars { .. } => "mvn",
+            Self::Program { .. } => "go",
+        }
+    }
+
+    /// The files that pin the content.
+    fn files(&self) -> Vec<(&'static str, &'static str)> {
+        match *self {
+            Self::Jars { pom } => vec![("pom.xml", pom)],
+            Self::Program { go_mod, go_sum, .. } => vec![("go.mod", go_mod), ("go.sum", go_sum)],
+        }
+    }
+
+    fn what_it_does(&self) -> &'static str {
+        match self {
+            Self::Jars { .. } => "fetching its jars",
+            Self::Program { .. } => "building it from source (this takes minutes)",
+        }
+    }
+
+    /// To be run beside the files; fills [`FILLED`].
+    fn command(&self, tool: &str) -> Command {
+        let mut command = Command::new(tool);
+        match self {
+            Self::Jars { .. } => {
+                command.args(["-B", "-q", "--strict-checksums", "dependency:copy-dependencies"]);
+                command.args([&format!("-DoutputDirectory={FILLED}"), "-DincludeScope=runtime"]);
+            }
+            Self::Program { package, .. } => {
+                // Nothing but these two files says what is built: no workspace around the cache, no other toolchain.
+                command.env("GOWORK", "off").env("GOTOOLCHAIN", "local");
+                command.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"]);
+                command.args(["-o", &format!("{FILLED}/"), package]);
+            }
+        }
+        command
+    }
+}
+
+/// The folder of a source, filled by `tool` if nobody has done so yet.
+pub(super) fn folder(
+    root: &Path,
+    tool: &str,
+    name: &str,
+    source: &Source,
+    progress: &dyn Fn(&str),
+) -> Result<PathBuf, String> {
+    let mut hash = Sha256::new();
+    source.files().iter().for_each(|(_, text)| hash.update(text));
+    let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let key = format!("{name}-{hash}");
     let full = root.join(&key);
     if full.is_dir() {
@@ -40,37 +112,38 @@ pub(super) fn jars(root: &Path, mvn: &str, name: &str, pom: &str, progress: &dyn
     if full.is_dir() {
         return Ok(full);
     }
-    progress(&format!("{name}: fetches its jars, once, into {}", full.display()));
+    progress(&format!("{name}: {}, once, into {}", source.what_it_does(), full.display()));
     let (part, log) = (root.join(format!("{key}.part")), root.join(format!("{key}.log")));
     for attempt in 1.. {
-        match fill(&part, mvn, pom, &log) {
+        match fill(&part, tool, source, &log) {
             Ok(()) => break,
-            Err(e) if attempt == TRIES => return Err(format!("the jars of {name} cannot be fetched: {e}")),
+            Err(e) if attempt == TRIES => return Err(format!("{name}: {} failed: {e}", source.what_it_does())),
             Err(_) => progress(&format!("{name}: that failed, once more")),
         }
     }
-    std::fs::rename(part.join("jars"), &full).map_err(|e| at(&full, "cannot be made", &e))?;
-    // What is left is the pom; the next fill would remove it as well.
+    std::fs::rename(part.join(FILLED), &full).map_err(|e| at(&full, "cannot be made", &e))?;
+    // What is left are the files that pin it; the next fill would remove them as well.
     let _ = std::fs::remove_dir_all(&part);
     Ok(full)
 }
 
 /// Under the lock of its key: nobody else writes there, what is left of a killed fill is removed.
-fn fill(part: &Path, mvn: &str, pom: &str, log: &Path) -> Result<(), String> {
+fn fill(part: &Path, tool: &str, source: &Source, log: &Path) -> Result<(), String> {
     if part.exists() {
         std::fs::remove_dir_all(part).map_err(|e| at(part, "cannot be removed", &e))?;
     }
     std::fs::create_dir_all(part).map_err(|e| at(part, "cannot be made", &e))?;
-    std::fs::write(part.join("pom.xml"), pom).map_err(|e| at(part, "cannot be written", &e))?;
+    for (name, text) in source.files() {
+        std::fs::write(part.join(name), text).map_err(|e| at(&part.join(name), "cannot be written", &e))?;
+    }
     // Of this try only.
     let _ = std::fs::remove_file(log);
-    let mut command = Command::new(mvn);
-    command.current_dir(part).args(["-B", "-q", "--strict-checksums", "dependency:copy-dependencies"]);
-    command.args(["-DoutputDirectory=jars", "-DincludeScope=runtime"]);
+    let mut command = source.command(tool);
+    command.current_dir(part);
     process::run(command, log, FILL_BOUND)?;
-    match std::fs::read_dir(part.join("jars")).map(Iterator::count) {
+    match std::fs::read_dir(part.join(FILLED)).map(Iterator::count) {
         Ok(count) if count > 0 => Ok(()),
-        Ok(_) | Err(_) => Err(format!("`{mvn}` brought no jars")),
+        Ok(_) | Err(_) => Err(format!("`{tool}` brought nothing")),
     }
 }
 
@@ -80,9 +153,11 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    /// A stand-in for Maven that counts its runs in `dir/runs` and then does as the script says.
-    fn fake_mvn(dir: &Path, script: &str) -> String {
-        let path = dir.join("mvn");
+    const JARS: Source = Source::Jars { pom: "<project/>" };
+
+    /// A stand-in for Maven or Go that counts its runs in `dir/runs` and then does as the script says.
+    fn fake_tool(dir: &Path, script: &str) -> String {
+        let path = dir.join("tool");
         std::fs::write(&path, format!("#!/bin/sh\necho run >> '{}'\n{script}\n", dir.join("runs").display())).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         path.to_str().unwrap().to_owned()
@@ -108,9 +183,9 @@ mod tests {
     #[test]
     fn two_fillers_download_once() {
         let dir = tempfile::tempdir().unwrap();
-        let mvn = fake_mvn(dir.path(), "sleep 0.2; mkdir jars; echo x > jars/a.jar");
+        let tool = fake_tool(dir.path(), "sleep 0.2; mkdir filled; echo x > filled/a.jar");
         let cache = dir.path().join("cache");
-        let fill = || jars(&cache, &mvn, "kafka", "<project/>", &|_| {}).unwrap();
+        let fill = || folder(&cache, &tool, "kafka", &JARS, &|_| {}).unwrap();
         let (a, b) = std::thread::scope(|scope| {
             let (a, b) = (scope.spawn(fill), scope.spawn(fill));
             (a.join().unwrap(), b.join().unwrap())
@@ -118,19 +193,40 @@ mod tests {
         assert_eq!(a, b);
         assert!(a.join("a.jar").is_file());
         assert_eq!(runs(dir.path()), 1);
-        assert_ne!(jars(&cache, &mvn, "kafka", "<project>other</project>", &|_| {}).unwrap(), a);
+        let other = Source::Jars { pom: "<project>other</project>" };
+        assert_ne!(folder(&cache, &tool, "kafka", &other, &|_| {}).unwrap(), a);
     }
 
     #[test]
     fn a_download_that_fails_leaves_nothing_that_looks_filled() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("cache");
-        let broken = fake_mvn(dir.path(), "mkdir jars; echo half > jars/a.jar; echo no route to host; exit 1");
-        let told = jars(&cache, &broken, "kafka", "<project/>", &|_| {}).unwrap_err();
+        let broken = fake_tool(dir.path(), "mkdir filled; echo half > filled/a.jar; echo no route to host; exit 1");
+        let told = folder(&cache, &broken, "kafka", &JARS, &|_| {}).unwrap_err();
         assert!(told.contains("no route to host"), "{told}");
         assert_eq!(runs(dir.path()), 3);
-        let whole = fake_mvn(dir.path(), "test -e jars && exit 1; mkdir jars; echo x > jars/b.jar");
-        let filled = jars(&cache, &whole, "kafka", "<project/>", &|_| {}).unwrap();
+        let whole = fake_tool(dir.path(), "test -e filled && exit 1; mkdir filled; echo x > filled/b.jar");
+        let filled = folder(&cache, &whole, "kafka", &JARS, &|_| {}).unwrap();
         assert!(filled.join("b.jar").is_file() && !filled.join("a.jar").exists());
+    }
+
+    #[test]
+    fn a_program_is_built_beside_both_of_its_files_and_anew_when_either_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        let go = fake_tool(dir.path(), "mkdir filled; cat go.mod go.sum > filled/weed; echo $@ >> filled/weed");
+        let source = |go_mod, go_sum| Source::Program { go_mod, go_sum, package: "example.org/weed" };
+        let lines = std::cell::RefCell::new(Vec::new());
+        let progress = |line: &str| lines.borrow_mut().push(line.to_owned());
+        let built = |source| folder(&cache, &go, "seaweedfs", &source, &progress).unwrap();
+        let first = built(source("module a\n", "a v1 h1:x\n"));
+        let text = std::fs::read_to_string(first.join("weed")).unwrap();
+        assert!(text.starts_with("module a\na v1 h1:x\nbuild -mod=readonly "), "{text}");
+        assert!(text.ends_with("-o filled/ example.org/weed\n"), "{text}");
+        assert!(lines.borrow()[0].contains("takes minutes"), "{lines:?}");
+        assert_eq!(built(source("module a\n", "a v1 h1:x\n")), first);
+        assert_eq!(runs(dir.path()), 1);
+        assert_ne!(built(source("module a\n", "a v1 h1:y\n")), first);
+        assert_ne!(built(source("module b\n", "a v1 h1:x\n")), first);
     }
 }

@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Kind, Place, at, process, write_template};
+use super::{Kind, Place, at, cache::Source, process, write_template};
 
 pub(super) const KIND: Kind = Kind {
     name: "cassandra",
-    pom: include_str!("../../servers/cassandra/pom.xml"),
+    source: Source::Jars { pom: include_str!("../../servers/cassandra/pom.xml") },
     ports: 2,
     answers: |_, port| asks(port).is_ok_and(|answered| answered),
     prepare,
@@ -24,7 +24,7 @@ fn prepare(place: &Place) -> Result<(), String> {
     write_template(
         &place.home.join("cassandra.yaml"),
         include_str!("../../servers/cassandra/cassandra.yaml"),
-        &[("port", place.ports[0]), ("storage_port", place.ports[1])],
+        &[("port", &place.ports[0]), ("storage_port", &place.ports[1])],
     )?;
     for (name, text) in [
         ("logback.xml", include_str!("../../servers/cassandra/logback.xml")),
@@ -39,7 +39,7 @@ fn prepare(place: &Place) -> Result<(), String> {
 fn command(place: &Place) -> Command {
     let mut java = process::java(&place.home);
     java.args(["@modules.options", "@jvm.options", "-cp"]);
-    java.arg(place.jars.join("*")).arg("org.apache.cassandra.service.CassandraDaemon");
+    java.arg(place.cached.join("*")).arg("org.apache.cassandra.service.CassandraDaemon");
     java
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
-use super::{Kind, Place, at, process, write_template};
+use super::{Kind, Place, at, cache::Source, process, write_template};
 
 /// Any 16 bytes do: the cluster never meets another.
 const CLUSTER_ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
@@ -10,7 +10,7 @@ const FORMAT_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(super) const KIND: Kind = Kind {
     name: "kafka",
-    pom: include_str!("../../servers/kafka/pom.xml"),
+    source: Source::Jars { pom: include_str!("../../servers/kafka/pom.xml") },
     ports: 2,
     // Its port opens before it is let into its own cluster; this line comes after.
     answers: |log, _| log.contains("Kafka Server started"),
@@ -24,7 +24,7 @@ fn prepare(place: &Place) -> Result<(), String> {
     write_template(
         &place.home.join("server.properties"),
         include_str!("../../servers/kafka/server.properties"),
-        &[("port", place.ports[0]), ("controller_port", place.ports[1])],
+        &[("port", &place.ports[0]), ("controller_port", &place.ports[1])],
     )?;
     write_template(&place.home.join("log4j2.properties"), include_str!("../../servers/kafka/log4j2.properties"), &[])?;
     if data.join("meta.properties").exists() {
@@ -51,6 +51,6 @@ fn java(place: &Place, heap: &str, main: &str) -> Command {
         "-Dlog4j2.configurationFile=log4j2.properties",
         "-cp",
     ]);
-    java.arg(place.jars.join(Path::new("*"))).arg(main);
+    java.arg(place.cached.join(Path::new("*"))).arg(main);
     java
 }

@@ -1,13 +1,19 @@
-//! Real servers on loopback: Kafka 4 and Cassandra 5 from Maven, cached outside the tree by the hash of their `pom.xml`.
+//! Real servers on loopback: Kafka 4 and Cassandra 5 from Maven, SeaweedFS (an S3 server) built by Go, all cached outside
+//! the tree by the hash of the files that pin them.
 //!
-//! A folder holds one pair: `kafka/` and `cassandra/` with configuration and data, `*.log`, `ports.json` (kept, so that
-//! a pair comes back where its clients look for it), and `servers.json` while it runs. Each process carries its folder
-//! on its command line: that, not a process id alone, says whether a process is ours to stop.
+//! A folder holds one of each: `kafka/`, `cassandra/` and `seaweedfs/` with configuration and data, `*.log`, `ports.json`
+//! (kept, so that they come back where their clients look for them), and `servers.json` while they run. Each process
+//! carries its folder on its command line: that, not a process id alone, says whether a process is ours to stop.
+//!
+//! Kafka and Cassandra ask nobody who they are; the S3 server does, and its key stands in `servers.json` for everybody to
+//! read: a fixed one, the same everywhere, that opens nothing but what listens on this machine's loopback.
 
 mod cache;
 mod cassandra;
 mod kafka;
 mod process;
+mod s3;
+mod seaweedfs;
 mod start;
 
 use std::{
@@ -18,13 +24,14 @@ use std::{
     time::Duration,
 };
 
+pub use s3::S3Server;
 use start::Start;
 
 /// How long a server may take to stop by itself before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// How long the ports of the last run are waited for before others are chosen.
 const OLD_PORTS_BOUND: Duration = Duration::from_secs(3);
-/// What tells others that a pair runs.
+/// What tells others that servers run.
 const DESCRIPTION: &str = "servers.json";
 /// The ports of the last run.
 const PORTS: &str = "ports.json";
@@ -36,6 +43,8 @@ pub struct Servers {
     pub kafka: String,
     /// Cassandra's `host:port`.
     pub cassandra: String,
+    /// The S3 server.
+    pub s3: S3Server,
     /// Process ids, by name.
     pub pids: BTreeMap<String, u32>,
 }
@@ -44,8 +53,8 @@ pub struct Servers {
 struct Kind {
     /// Names its folders, its log and its process in [`Servers::pids`].
     name: &'static str,
-    /// Names its jars.
-    pom: &'static str,
+    /// What it runs from.
+    source: cache::Source,
     /// How many ports it listens on; clients use the first.
     ports: usize,
     /// Whether it answers clients, by what its log says since it was started and by asking at its first port.
@@ -60,17 +69,17 @@ struct Kind {
 struct Place {
     /// Configuration and data; the working directory.
     home: PathBuf,
-    /// Its jars, in the cache.
-    jars: PathBuf,
+    /// What it runs from: its folder in the cache.
+    cached: PathBuf,
     /// On 127.0.0.1.
     ports: Vec<u16>,
 }
 
 /// Cassandra first: it takes longest, and Kafka's data folder is made while it starts.
-const KINDS: [&Kind; 2] = [&cassandra::KIND, &kafka::KIND];
+const KINDS: [&Kind; 3] = [&cassandra::KIND, &seaweedfs::KIND, &kafka::KIND];
 
 impl Servers {
-    /// Starts both side by side with their data and logs in `dir`, waits until they answer, writes `dir/servers.json`;
+    /// Starts all side by side with their data and logs in `dir`, waits until they answer, writes `dir/servers.json`;
     /// fills the cache first. `progress` gets one line per step. A server of this dir that runs already is kept, one
     /// that is gone (killed, for example) comes back on its data and, if they are free, its ports.
     ///
@@ -84,21 +93,24 @@ impl Servers {
         let known = Self::read(&dir).ok();
         let old_ports: BTreeMap<String, Vec<u16>> = read_json(&dir.join(PORTS)).unwrap_or_default();
 
-        let (mut starts, mut pids) = (Vec::new(), BTreeMap::new());
+        let (mut to_start, mut pids) = (Vec::new(), BTreeMap::new());
         for kind in KINDS {
-            let home = dir.join(kind.name);
-            let pid = known.as_ref().and_then(|known| known.running(kind, &home));
-            if let Some(pid) = pid {
+            if let Some(pid) = known.as_ref().and_then(|known| known.running(kind, &dir.join(kind.name))) {
                 progress(&format!("{} runs already", kind.name));
                 pids.insert(kind.name.to_owned(), pid);
                 continue;
             }
+            // Before anything starts: a build can take longer than a start may.
+            to_start.push((kind, cache::folder(&cache, kind.source.tool(), kind.name, &kind.source, progress)?));
+        }
+        let mut starts = Vec::new();
+        for (kind, cached) in to_start {
+            let home = dir.join(kind.name);
             // Left by a start that was killed halfway: it holds the data folder.
             process::stop_all(&process::of_home(&home), STOP_GRACE)?;
-            let jars = cache::jars(&cache, "mvn", kind.name, kind.pom, progress)?;
             let ports =
                 old_ports.get(kind.name).filter(|p| p.len() == kind.ports && start::all_free(p, OLD_PORTS_BOUND));
-            starts.push(Start::launch(kind, &dir, jars, ports.cloned(), progress)?);
+            starts.push(Start::launch(kind, &dir, cached, ports.cloned(), progress)?);
         }
         start::wait(&mut starts, progress)?;
 
@@ -107,18 +119,23 @@ impl Servers {
             ports.insert(start.name().to_owned(), start.ports().to_vec());
             pids.insert(start.name().to_owned(), start.pid());
         }
-        let address = |kind: &Kind| match ports.get(kind.name).and_then(|p| p.first()) {
-            Some(port) => Ok(format!("127.0.0.1:{port}")),
+        let port = |kind: &Kind| match ports.get(kind.name).and_then(|p| p.first()) {
+            Some(port) => Ok(*port),
             None => Err(format!("{} runs in {}, but {PORTS} does not say where", kind.name, dir.display())),
         };
-        let servers = Self { kafka: address(&kafka::KIND)?, cassandra: address(&cassandra::KIND)?, pids };
+        let servers = Self {
+            kafka: format!("127.0.0.1:{}", port(&kafka::KIND)?),
+            cassandra: format!("127.0.0.1:{}", port(&cassandra::KIND)?),
+            s3: seaweedfs::client(port(&seaweedfs::KIND)?),
+            pids,
+        };
         write_json(&dir.join(PORTS), &ports)?;
         write_json(&dir.join(DESCRIPTION), &servers)?;
         starts.into_iter().for_each(Start::keep);
         Ok(servers)
     }
 
-    /// Reads `dir/servers.json` and checks that both live.
+    /// Reads `dir/servers.json` and checks that all live.
     ///
     /// # Errors
     /// A sentence: none run there, or one of them does not.
@@ -194,10 +211,10 @@ fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), String>
 }
 
 /// Fills a template's `{port}` and the like, and writes it.
-fn write_template(path: &Path, template: &str, ports: &[(&str, u16)]) -> Result<(), String> {
-    let text = ports
+fn write_template(path: &Path, template: &str, values: &[(&str, &dyn std::fmt::Display)]) -> Result<(), String> {
+    let text = values
         .iter()
-        .fold(template.to_owned(), |text, (name, port)| text.replace(&format!("{{{name}}}"), &port.to_string()));
+        .fold(template.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), &value.to_string()));
     std::fs::write(path, text).map_err(|e| at(path, "cannot be written", &e))
 }
 
@@ -222,9 +239,12 @@ mod tests {
     #[test]
     fn a_process_id_that_belongs_to_another_is_not_a_server() {
         let dir = tempfile::tempdir().unwrap();
-        let pids = ["kafka", "cassandra"].map(|name| (name.to_owned(), std::process::id()));
-        let servers =
-            Servers { kafka: "127.0.0.1:1".into(), cassandra: "127.0.0.1:2".into(), pids: BTreeMap::from(pids) };
+        let servers = Servers {
+            kafka: "127.0.0.1:1".into(),
+            cassandra: "127.0.0.1:2".into(),
+            s3: seaweedfs::client(3),
+            pids: KINDS.map(|kind| (kind.name.to_owned(), std::process::id())).into(),
+        };
         write_json(&dir.path().join(DESCRIPTION), &servers).unwrap();
         assert!(Servers::attach(dir.path()).unwrap_err().contains("does not run"));
         Servers::down(dir.path()).unwrap();
@@ -240,16 +260,20 @@ mod tests {
             std::fs::create_dir_all(home.join("data")).unwrap();
             std::fs::write(home.join("data/meta.properties"), "").unwrap();
             let ports = (1..=kind.ports).map(|n| 40_000 + u16::try_from(n).unwrap()).collect::<Vec<_>>();
-            let place = Place { home: home.clone(), jars: dir.path().into(), ports: ports.clone() };
+            let place = Place { home: home.clone(), cached: dir.path().into(), ports: ports.clone() };
             (kind.prepare)(&place).unwrap();
-            let written: String = std::fs::read_dir(&home)
+            let files: String = std::fs::read_dir(&home)
                 .unwrap()
                 .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
                 .collect();
-            assert!(!written.contains("port}"), "{}: a placeholder is left", kind.name);
-            for port in ports {
-                assert!(written.contains(&port.to_string()), "{}: port {port} is not used", kind.name);
+            let said = format!("{files} {:?}", (kind.command)(&place));
+            for placeholder in ["port}", "access_key"] {
+                assert!(!said.contains(placeholder), "{}: a placeholder is left", kind.name);
             }
+            for port in ports {
+                assert!(said.contains(&port.to_string()), "{}: port {port} is not used", kind.name);
+            }
+            assert!(said.contains(&process::marker(&home)), "{}: carries no home", kind.name);
         }
     }
 }

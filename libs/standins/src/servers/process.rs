@@ -30,7 +30,8 @@ pub(super) fn java(home: &Path) -> Command {
     command
 }
 
-fn marker(home: &Path) -> String {
+/// What every process of a home carries as one argument. Java takes it for a property.
+pub(super) fn marker(home: &Path) -> String {
     format!("-Dporchlight.home={}", home.display())
 }
 

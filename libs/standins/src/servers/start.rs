@@ -14,7 +14,13 @@ const READY_BOUND: Duration = Duration::from_secs(240);
 /// Ports are chosen, then used: another process can take one in between.
 const TRIES: u32 = 4;
 /// How logs say that it has.
-const PORT_TAKEN: [&str; 3] = ["Address already in use", "in use by another process", "Failed to bind"];
+const PORT_TAKEN: [&str; 5] = [
+    "Address already in use",
+    "address already in use",
+    "in use by another process",
+    "Failed to bind",
+    "is not available on 127.0.0.1 and cannot be used",
+];
 
 /// A started process; killed when dropped, unless kept.
 pub(super) struct Start {
@@ -35,12 +41,12 @@ impl Start {
     pub(super) fn launch(
         kind: &'static Kind,
         dir: &Path,
-        jars: PathBuf,
+        cached: PathBuf,
         ports: Option<Vec<u16>>,
         progress: &dyn Fn(&str),
     ) -> Result<Self, String> {
         let ports = ports.map_or_else(|| free_ports(kind.ports), Ok)?;
-        let place = Place { home: dir.join(kind.name), jars, ports };
+        let place = Place { home: dir.join(kind.name), cached, ports };
         let log = dir.join(format!("{}.log", kind.name));
         let (child, log_from) = spawn(kind, &place, &log, progress)?;
         Ok(Self { kind, place, log, log_from, child, began: Instant::now(), tries: 1, ready: false, kept: false })
@@ -153,7 +159,7 @@ fn spawn(kind: &Kind, place: &Place, log: &Path, progress: &dyn Fn(&str)) -> Res
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
+    use super::{super::cache::Source, *};
     use std::process::Command;
 
     fn sh(script: &str) -> Command {
@@ -163,7 +169,14 @@ mod tests {
     }
 
     const fn kind(command: fn(&Place) -> Command) -> Kind {
-        Kind { name: "fake", pom: "", ports: 2, answers: |log, _| log.contains("ready"), prepare: |_| Ok(()), command }
+        Kind {
+            name: "fake",
+            source: Source::Jars { pom: "" },
+            ports: 2,
+            answers: |log, _| log.contains("ready"),
+            prepare: |_| Ok(()),
+            command,
+        }
     }
 
     #[test]

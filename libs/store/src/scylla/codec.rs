@@ -3,8 +3,8 @@
 
 use ::scylla::{DeserializeRow, value::CqlTimestamp};
 use porchlight_domain::{
-    AlertId, ChosenId, DeviceId, Digest, EndpointId, EventId, Home, HomeId, HouseholdId, ItemId, Kind, Labels, Outcome,
-    Point, PushId, ResidentId, Timestamp, Version,
+    AlertId, ChosenId, DeviceId, Digest, EndpointId, EventId, Home, HomeId, HouseholdId, ItemId, Kind, Labels,
+    MediaKind, Outcome, Point, PushId, ResidentId, Timestamp, Version,
 };
 use uuid::Uuid;
 
@@ -69,6 +69,10 @@ pub(super) fn kind_from(word: &str, table: &'static str) -> Result<Kind, StoreEr
         "ding" => Ok(Kind::Ding),
         _ => Err(corrupt(table, "kind")),
     }
+}
+
+pub(super) fn media_kind_from(word: &str, table: &'static str) -> Result<MediaKind, StoreError> {
+    MediaKind::parse(word).ok_or_else(|| corrupt(table, "kind of media"))
 }
 
 /// Whole seconds until `expires_at`, rounded up, and one more; `None` if that is past: such a row is not written.
@@ -167,6 +171,8 @@ pub(super) struct SeenRow {
     outcome: String,
     item: Option<Uuid>,
     item_revision: Option<i64>,
+    /// Null in rows of versions that knew no media.
+    shares_media: Option<bool>,
     received_at: CqlTimestamp,
     expires_at: CqlTimestamp,
 }
@@ -188,6 +194,7 @@ impl TryFrom<SeenRow> for SeenEvent {
             digest: Digest(row.digest.try_into().map_err(|_| corrupt(TABLE, "digest"))?),
             outcome: Outcome::parse(&row.outcome).ok_or_else(|| corrupt(TABLE, "outcome"))?,
             item,
+            shares_media: row.shares_media.unwrap_or(false),
             received_at: from_ts(row.received_at),
             expires_at: from_ts(row.expires_at),
         })

@@ -65,6 +65,19 @@ pub(super) fn of_executing(error: &ExecutionError, operation: Operation) -> Stor
     }
 }
 
+/// Whether a column was not added because it is there. The protocol has no code of its own for it, so the sentence must do:
+/// Cassandra's (`AlterTableStatement`), and `ScyllaDB`'s (`alter_table_statement.cc`).
+pub(super) fn says_column_exists(error: &ExecutionError) -> bool {
+    match error {
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, text)) => {
+            (text.starts_with("Column with name '") && text.ends_with("' already exists"))
+                || (text.starts_with("Invalid column name ") && text.ends_with(" conflicts with an existing column"))
+        }
+        // Any other answer leaves the column in doubt.
+        _ => false,
+    }
+}
+
 fn of_attempt(error: &RequestAttemptError, operation: Operation) -> StoreError {
     match error {
         RequestAttemptError::SerializationError(_) | RequestAttemptError::CqlRequestSerialization(_) => {
@@ -161,6 +174,24 @@ mod tests {
             let away = of_executing(&error, Operation::ConditionalWrite);
             assert!(matches!(away, StoreError::Unavailable(_)), "{away:?}");
         }
+    }
+
+    #[test]
+    fn a_column_that_is_there_is_recognized_by_both_sentences_and_no_other() {
+        let says = |error, text: &str| {
+            says_column_exists(&ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, text.into())))
+        };
+        assert!(says(DbError::Invalid, "Column with name 'media' already exists"));
+        assert!(says(DbError::Invalid, "Invalid column name media because it conflicts with an existing column"));
+        for text in [
+            "Invalid column name media because it conflicts with a PRIMARY KEY part",
+            "Table 'items' already exists",
+            "Cannot re-add previously dropped column 'media' of type text, incompatible with previous type int",
+            "Table 'porchlight.items' doesn't exist",
+        ] {
+            assert!(!says(DbError::Invalid, text), "{text}");
+        }
+        assert!(!says(DbError::ServerError, "Column with name 'media' already exists"));
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use ::scylla::{DeserializeRow, SerializeRow, value::CqlTimestamp};
 use porchlight_domain::{
-    DeviceId, EventId, HouseholdId, Item, ItemId, NeighborhoodId, NeighborhoodRef, Timestamp,
-    item::{GroupKey, Shared},
+    DeviceId, EventId, HouseholdId, Item, ItemId, MediaId, NeighborhoodId, NeighborhoodRef, Timestamp,
+    item::{GroupKey, ItemMedia, Shared},
 };
 use uuid::Uuid;
 
 use super::codec::{
-    from_ts, kind_from, kind_to, labels_from, point_from, revision_from, ts, version_from, version_to, written_at,
+    from_ts, kind_from, kind_to, labels_from, media_kind_from, point_from, revision_from, ts, version_from, version_to,
+    written_at,
 };
 use crate::StoreError;
 
@@ -41,6 +42,8 @@ pub(super) struct ItemRow {
     occurred_at: CqlTimestamp,
     last_occurred_at: CqlTimestamp,
     last_event: Uuid,
+    /// Null in rows of versions that knew no media.
+    media: Option<Vec<(Uuid, String, bool, i64)>>,
     expires_at: CqlTimestamp,
 }
 
@@ -87,6 +90,9 @@ impl ItemRow {
             occurred_at: ts(item.occurred_at),
             last_occurred_at: ts(item.last_occurred_at),
             last_event: item.last_event.0,
+            media: Some(
+                item.media.iter().map(|m| (m.id.0, m.kind.as_str().to_owned(), m.shared, m.revision.into())).collect(),
+            ),
             expires_at: ts(item.expires_at),
         })
     }
@@ -130,6 +136,19 @@ impl TryFrom<ItemRow> for Item {
             occurred_at: from_ts(row.occurred_at),
             last_occurred_at: from_ts(row.last_occurred_at),
             last_event: EventId(row.last_event),
+            media: row
+                .media
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(id, kind, shared, revision)| {
+                    Ok(ItemMedia {
+                        id: MediaId(id),
+                        kind: media_kind_from(&kind, TABLE)?,
+                        shared,
+                        revision: revision_from(revision, TABLE)?,
+                    })
+                })
+                .collect::<Result<_, StoreError>>()?,
             expires_at: from_ts(row.expires_at),
         })
     }
@@ -139,8 +158,11 @@ impl TryFrom<ItemRow> for Item {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use porchlight_domain::{Kind, Labels, Point, Version};
-    use proptest::prelude::{any, prop_assert_eq, proptest};
+    use porchlight_domain::{Kind, Labels, MediaKind, Point, Version};
+    use proptest::{
+        collection::vec,
+        prelude::{any, prop_assert_eq, proptest},
+    };
 
     use super::*;
 
@@ -160,22 +182,41 @@ mod tests {
             occurred_at: Timestamp(-5),
             last_occurred_at: Timestamp(15),
             last_event: EventId(Uuid::from_u128(6)),
+            media: Vec::new(),
             expires_at: Timestamp(1_000_000),
         }
     }
 
     proptest! {
         #[test]
-        fn an_item_survives_its_row(revision in 1_u32.., shared in any::<Option<(i64, i64, i64)>>(), bits in any::<u8>()) {
+        fn an_item_survives_its_row(
+            revision in 1_u32..,
+            shared in any::<Option<(i64, i64, i64)>>(),
+            bits in any::<u8>(),
+            media in vec(any::<(u128, bool, bool, u32)>(), 0..5),
+        ) {
             let shared = shared.map(|(since, updated, occurred)| Shared {
                 revision,
                 since: Timestamp(since),
                 updated_at: Timestamp(updated),
                 occurred_at: Timestamp(occurred),
             });
-            let item = item(revision, shared, bits);
+            let media = media.into_iter().map(|(id, is_clip, shared, revision)| ItemMedia {
+                id: MediaId(Uuid::from_u128(id)),
+                kind: if is_clip { MediaKind::Clip } else { MediaKind::Thumbnail },
+                shared,
+                revision,
+            });
+            let item = Item { media: media.collect(), ..item(revision, shared, bits) };
             prop_assert_eq!(Item::try_from(ItemRow::new(&item).unwrap()).unwrap(), item);
         }
+    }
+
+    #[test]
+    fn a_row_of_a_version_that_knew_no_media_has_none() {
+        let item = item(1, None, 1);
+        let row = ItemRow { media: None, ..ItemRow::new(&item).unwrap() };
+        assert_eq!(Item::try_from(row).unwrap(), item);
     }
 
     #[test]
@@ -191,7 +232,7 @@ mod tests {
 
     #[test]
     fn rows_that_mean_nothing_are_corrupt() {
-        let broken: [fn(&mut ItemRow); 8] = [
+        let broken: [fn(&mut ItemRow); 11] = [
             |row| row.kind = "knock".into(),
             |row| row.labels = 64,
             |row| row.shared_labels = -1,
@@ -200,6 +241,9 @@ mod tests {
             |row| row.revision = -1,
             |row| row.shared_revision = i64::MAX,
             |row| row.neighborhoods = vec![(Uuid::nil(), 0)],
+            |row| row.media = Some(vec![(Uuid::nil(), "sound".into(), true, 1)]),
+            |row| row.media = Some(vec![(Uuid::nil(), "clip".into(), true, -1)]),
+            |row| row.media = Some(vec![(Uuid::nil(), "clip".into(), true, 1 << 32)]),
         ];
         for (i, breaks) in broken.iter().enumerate() {
             let mut row = ItemRow::new(&item(1, None, 1)).unwrap();

@@ -158,16 +158,28 @@ impl<'a> Definer<'a> {
         Ok(answer.into_rows_result().is_ok_and(|rows| rows.rows_num() > 0))
     }
 
-    async fn run(&self, statement: &str) -> Result<(), StoreError> {
-        let mut statement = unprepared::Statement::new(statement);
+    /// Runs a statement that may have been run before.
+    async fn run(&self, cql: &str) -> Result<(), StoreError> {
+        let mut statement = unprepared::Statement::new(cql);
         statement.set_load_balancing_policy(Some(Arc::clone(&self.node)));
-        // May be repeated: every statement says IF NOT EXISTS.
+        // May be repeated: every statement says IF NOT EXISTS, or adds a column.
         statement.set_is_idempotent(true);
-        let done = self.cql.session().query_unpaged(statement, ()).await;
-        done.map_err(|e| errors::of_executing(&e, Operation::Write))?;
+        match self.cql.session().query_unpaged(statement, ()).await {
+            Ok(_) => {}
+            // By an earlier try that was broken off between this statement and the end of its file.
+            Err(e) if adds_column(cql) && errors::says_column_exists(&e) => {}
+            Err(e) => return Err(errors::of_executing(&e, Operation::Write)),
+        }
         self.cql.session().await_schema_agreement().await.map_err(|e| errors::of_agreement(&e))?;
         Ok(())
     }
+}
+
+/// Whether a statement adds a column: the one thing of which no word makes a repetition harmless in both databases
+/// (ScyllaDB knows no `ADD IF NOT EXISTS`).
+fn adds_column(statement: &str) -> bool {
+    let words: Vec<&str> = statement.split_whitespace().take(4).collect();
+    matches!(words[..], ["ALTER", "TABLE", _, "ADD"])
 }
 
 /// The template of the keyspace. ScyllaDB: without tablets, on which conditional writes work only in newer versions.
@@ -252,6 +264,16 @@ mod tests {
         let text = include_str!("migrate.rs");
         assert_eq!(text.matches(&format!("USING TTL {} ", LOCK_TTL.as_secs())).count(), 1);
         assert_eq!(text.matches(&format!("USING TTL {}\"", LOCK_TTL.as_secs())).count(), 1);
+    }
+
+    #[test]
+    fn only_the_addition_of_a_column_may_meet_it() {
+        assert!(adds_column("ALTER TABLE items ADD media text"));
+        for other in
+            ["ALTER TABLE items DROP media", "CREATE TABLE IF NOT EXISTS ADD (a int PRIMARY KEY)", "ALTER TABLE"]
+        {
+            assert!(!adds_column(other), "{other}");
+        }
     }
 
     #[test]

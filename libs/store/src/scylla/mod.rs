@@ -10,10 +10,13 @@ mod deliveries;
 mod endpoints;
 mod errors;
 mod item_row;
+mod media;
+mod media_row;
 mod migrate;
 mod neighborhoods;
 mod places;
 mod registry;
+mod sweeps;
 mod timeline;
 
 pub(crate) use migrate::apply as apply_schema;
@@ -30,6 +33,7 @@ pub(crate) async fn connect(config: &CqlConfig) -> Result<Store, StoreError> {
     let store = Store {
         registry: Arc::new(registry::ScyllaRegistry::prepare(Arc::clone(&cql)).await?),
         timeline: Arc::new(timeline::ScyllaTimeline::prepare(Arc::clone(&cql)).await?),
+        media: Arc::new(media::ScyllaMedia::prepare(Arc::clone(&cql)).await?),
         deliveries: Arc::new(deliveries::ScyllaDeliveries::prepare(cql).await?),
     };
     tracing::info!(keyspace = config.keyspace, datacenter = config.datacenter, "connected to the database");

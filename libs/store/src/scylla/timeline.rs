@@ -1,4 +1,4 @@
-//! The timeline's tables: `schema/0002_timeline.cql`.
+//! The timeline's tables: `schema/0002_timeline.cql`, and two columns of `0004_media.cql`.
 
 use std::sync::Arc;
 
@@ -29,26 +29,27 @@ statements! {
     /// Events, items, feeds.
     TimelineStatements {
         first_seen: Read "event_seen"
-            "SELECT device, event, log_partition, log_offset, digest, outcome, item, item_revision, received_at, expires_at
-            FROM event_seen WHERE device = ? AND day = ? AND event = ? LIMIT 1";
+            "SELECT device, event, log_partition, log_offset, digest, outcome, item, item_revision, shares_media,
+            received_at, expires_at FROM event_seen WHERE device = ? AND day = ? AND event = ? LIMIT 1";
         seen_on: Read "event_seen"
-            "SELECT device, event, log_partition, log_offset, digest, outcome, item, item_revision, received_at, expires_at
-            FROM event_seen WHERE device = ? AND day = ?";
+            "SELECT device, event, log_partition, log_offset, digest, outcome, item, item_revision, shares_media,
+            received_at, expires_at FROM event_seen WHERE device = ? AND day = ?";
         record_seen: Write "event_seen"
             "INSERT INTO event_seen (device, day, event, log_partition, log_offset, digest, outcome, item, item_revision,
-            received_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?";
+            shares_media, received_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?";
 
         item: Read "items"
             "SELECT id, device, kind, familiar, household, labels, shared_labels, lon_e7, lat_e7, neighborhoods, revision,
             shared_revision, shared_since, shared_updated_at, shared_occurred_at, opened_at, updated_at, occurred_at,
-            last_occurred_at, last_event, expires_at FROM items WHERE id = ?";
+            last_occurred_at, last_event, media, expires_at FROM items WHERE id = ?";
         put_item: Write "items"
             "INSERT INTO items (id, device, kind, familiar, household, labels, shared_labels, lon_e7, lat_e7, neighborhoods,
             revision, shared_revision, shared_since, shared_updated_at, shared_occurred_at, opened_at, updated_at,
-            occurred_at, last_occurred_at, last_event, expires_at)
+            occurred_at, last_occurred_at, last_event, media, expires_at)
             VALUES (:id, :device, :kind, :familiar, :household, :labels, :shared_labels, :lon_e7, :lat_e7, :neighborhoods,
             :revision, :shared_revision, :shared_since, :shared_updated_at, :shared_occurred_at, :opened_at, :updated_at,
-            :occurred_at, :last_occurred_at, :last_event, :expires_at) USING TIMESTAMP :written_at AND TTL :ttl";
+            :occurred_at, :last_occurred_at, :last_event, :media, :expires_at)
+            USING TIMESTAMP :written_at AND TTL :ttl";
 
         last_item: Read "last_items"
             "SELECT item, expires_at FROM last_items WHERE device = ? AND kind = ? AND familiar = ?";
@@ -152,6 +153,7 @@ impl Timeline for ScyllaTimeline {
             seen.outcome.as_str(),
             MaybeUnset::from_option(seen.item.map(|(item, _)| item.0)),
             MaybeUnset::from_option(seen.item.map(|(_, revision)| i64::from(revision))),
+            seen.shares_media,
             ts(seen.received_at),
             ts(seen.expires_at),
             written_at(seen.received_at),

@@ -2,6 +2,7 @@
 //! cases. All ids are random: the cases may share one store, and run in any order.
 
 mod deliveries;
+pub(crate) mod media;
 mod places;
 mod registry;
 mod timeline;
@@ -49,6 +50,7 @@ pub(crate) fn cases() -> Vec<Case> {
         timeline::the_first_in_offset_order_is_the_event,
         timeline::what_became_of_a_day_is_read_whole,
         timeline::items_come_back_as_written,
+        timeline::the_media_of_an_item_come_back_as_written,
         timeline::an_older_revision_does_not_cover_a_newer_one,
         timeline::groups_are_kept_apart,
         timeline::g6_what_is_past_its_expiry_is_absent,
@@ -56,6 +58,16 @@ pub(crate) fn cases() -> Vec<Case> {
         timeline::g3_an_item_stands_only_in_feeds_that_it_is_shared_with,
         timeline::feeds_are_read_across_buckets_newest_first,
         timeline::equal_times_are_paged_exactly,
+        media::a_media_is_found_by_its_id_and_by_its_event,
+        media::g6_a_second_completion_moves_no_end,
+        media::the_media_of_an_event_come_in_the_order_of_their_receipt,
+        media::g6_what_ended_is_no_event_s_and_still_has_a_row,
+        media::g6_a_row_is_absent_when_its_time_is_over,
+        media::g6_a_shorter_end_stays_whatever_is_written_later,
+        media::all_media_are_walked_in_pages,
+        media::a_sweep_is_taken_up_where_it_was_left,
+        media::a_sweep_is_another_s_only_when_its_time_is_over,
+        media::of_many_who_take_a_sweep_one_has_it,
         deliveries::what_became_of_a_push_is_remembered,
         deliveries::pushes_of_two_people_do_not_meet,
         deliveries::why_did_i_not_get_this,

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use porchlight_domain::{
-    DeviceId, Digest, EventId, HouseholdId, Item, ItemId, Kind, Label, Labels, NeighborhoodId, NeighborhoodRef,
-    Outcome, Point, Timestamp, Version,
-    item::{GroupKey, Shared},
+    DeviceId, Digest, EventId, HouseholdId, Item, ItemId, Kind, Label, Labels, MediaId, MediaKind, NeighborhoodId,
+    NeighborhoodRef, Outcome, Point, Timestamp, Version,
+    item::{GroupKey, ItemMedia, Shared},
+    media::MAX_ITEM_MEDIA,
 };
 use porchlight_store::{FeedEntry, FeedOwner, FeedPosition, SeenEvent, Store};
 use uuid::Uuid;
@@ -26,6 +27,7 @@ fn seen(device: DeviceId, event: EventId, offset: i64, outcome: Outcome) -> Seen
         digest: Digest([9; 32]),
         outcome,
         item: (outcome == Outcome::Alerted).then(|| (ItemId(id()), 1)),
+        shares_media: outcome == Outcome::Alerted,
         received_at,
         expires_at: received_at.plus_ms(DAY_MS),
     }
@@ -48,6 +50,7 @@ fn item(opened_at: Timestamp, shared_with: Option<NeighborhoodId>) -> Item {
         occurred_at: opened_at.plus_ms(-5),
         last_occurred_at: opened_at.plus_ms(-5),
         last_event: event(),
+        media: Vec::new(),
         expires_at: now().plus_ms(DAY_MS),
     }
 }
@@ -98,6 +101,26 @@ pub(super) async fn items_come_back_as_written(store: Store) {
             assert_eq!(store.timeline.item(item.id).await.unwrap().as_ref(), Some(&item));
             assert_eq!(store.timeline.last_item(item.group).await.unwrap(), Some(item.id));
         }
+    }
+}
+
+pub(super) async fn the_media_of_an_item_come_back_as_written(store: Store) {
+    let first = item(now(), Some(NeighborhoodId(id())));
+    let media = |n: usize| ItemMedia {
+        id: MediaId(id()),
+        kind: MediaKind::ALL[n % 2],
+        shared: n.is_multiple_of(3),
+        revision: if n == 0 { u32::MAX } else { 2 },
+    };
+    for count in [1, MAX_ITEM_MEDIA] {
+        // By a late clip: one revision more at the same time.
+        let revision = u32::try_from(count).unwrap() + 1;
+        let item = Item { media: (0..count).map(media).collect(), revision, ..first.clone() };
+        store.timeline.put_item(&item).await.unwrap();
+        assert_eq!(store.timeline.item(item.id).await.unwrap().as_ref(), Some(&item));
+        // A replay of the event without it.
+        store.timeline.put_item(&first).await.unwrap();
+        assert_eq!(store.timeline.item(item.id).await.unwrap(), Some(item));
     }
 }
 

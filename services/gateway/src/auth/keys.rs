@@ -1,10 +1,13 @@
 //! The issuer's keys, and what they say of a token. Nothing here talks to anybody.
 
+use std::time::Duration;
+
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, Validation, decode, decode_header,
     errors::{Error, ErrorKind},
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse},
 };
+use porchlight_domain::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{AuthConfig, Claims};
@@ -200,5 +203,31 @@ fn claims(mut claims: Map<String, Value>, rules: &Rules) -> Result<Claims, Token
         Some(Value::Array(scopes)) => scopes.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         Some(_) | None => Vec::new(),
     };
-    Ok(Claims { issuer: rules.issuer.clone(), subject, scopes })
+    let expires_at = claims.get("exp").and_then(|exp| expiry(exp, rules.leeway_s)).ok_or(TokenError::Expired)?;
+    Ok(Claims { issuer: rules.issuer.clone(), subject, scopes, expires_at })
+}
+
+/// When a token with this `exp` (seconds since the Unix epoch, maybe with a fraction: RFC 7519, section 2) is refused.
+fn expiry(exp: &Value, leeway_s: u64) -> Option<Timestamp> {
+    let exp = match exp.as_u64() {
+        Some(seconds) => Duration::from_secs(seconds),
+        None => Duration::try_from_secs_f64(exp.as_f64()?).ok()?,
+    };
+    let ms = exp.saturating_add(Duration::from_secs(leeway_s)).as_millis();
+    Some(Timestamp(i64::try_from(ms).unwrap_or(i64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_token_ends_when_requests_with_it_are_refused() {
+        assert_eq!(expiry(&json!(1_000), 30), Some(Timestamp(1_030_000)));
+        assert_eq!(expiry(&json!(1_000.5), 0), Some(Timestamp(1_000_500)));
+        assert_eq!(expiry(&json!(u64::MAX), 30), Some(Timestamp(i64::MAX)), "it never ends");
+        assert_eq!(expiry(&json!(1e300), 0), None);
+        assert_eq!(expiry(&json!("soon"), 0), None);
+    }
 }

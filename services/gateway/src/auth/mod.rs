@@ -13,7 +13,7 @@ use std::{
 };
 
 use porchlight_chassis::health::Condition;
-use porchlight_domain::ResidentId;
+use porchlight_domain::{ResidentId, Timestamp};
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -27,18 +27,28 @@ use keys::{Keys, Rules};
 /// After a failed fetch the next is tried this soon.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// The longest life that is counted for a token: a year. Timers have an end, `exp` has none.
+const MAX_LIFE_MS: i64 = 365 * 86_400_000;
+
 /// What a verified token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     issuer: String,
     subject: String,
     scopes: Vec<String>,
+    expires_at: Timestamp,
 }
 
 impl Claims {
     /// The account that the token stands for.
     pub fn resident(&self) -> ResidentId {
         ResidentId::of_subject(&self.issuer, &self.subject)
+    }
+
+    /// How much longer it holds: until requests with it are refused, the leeway for the issuer's clock included.
+    pub fn expires_in(&self, now: Timestamp) -> Duration {
+        let left_ms = self.expires_at.since(now).clamp(0, MAX_LIFE_MS);
+        Duration::from_millis(left_ms.unsigned_abs())
     }
 
     /// Whether it grants this scope.

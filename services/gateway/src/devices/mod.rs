@@ -34,6 +34,7 @@ use crate::{
     "home": "018f4e5a-0000-7000-8000-000000000000",
     "position": {"lon": -71.0662, "lat": 42.4251},
     "neighborhood_labels": ["person"],
+    "neighborhood_media": true,
     "retention_days": 30
 }))]
 pub struct DeviceBody {
@@ -47,6 +48,10 @@ pub struct DeviceBody {
     /// verified.
     #[serde(default)]
     neighborhood_labels: Labels,
+    /// Whether neighbors also see the clips and thumbnails of the events that they hear of. Nothing by itself: what is
+    /// not heard of is not seen.
+    #[serde(default)]
+    neighborhood_media: bool,
     /// Days until everything of an event ends, 1 to 400.
     #[serde(default = "default_retention")]
     #[schema(minimum = 1, maximum = 400, default = 30)]
@@ -91,7 +96,8 @@ pub(crate) async fn get(caller: Caller, State(app): State<App>, Path(id): Path<C
 
 /// Registers a device, or changes it
 ///
-/// A change keeps its credential. What neighbors hear of takes effect for events that are received afterwards.
+/// A change keeps its credential. What neighbors hear of and see takes effect for events that are received afterwards. A
+/// shorter retention acts on clips and thumbnails that are stored as well, at once; a longer one does not.
 #[utoipa::path(put, path = "/v1/devices/{id}", tag = "devices", operation_id = "put_device", security(("oidc" = [])),
     params(
         ("id" = Uuid, Path, description = "An id of the household's choice"),
@@ -207,7 +213,7 @@ impl Wanted {
             name,
             home: home.id,
             point,
-            policy: SharingPolicy { neighborhood: body.neighborhood_labels },
+            policy: SharingPolicy { neighborhood: body.neighborhood_labels, media: body.neighborhood_media },
             plan: Plan { retention_days: body.retention_days, clips: body.clips },
         })
     }

@@ -88,7 +88,9 @@ async fn what_does_not_hold_is_refused() {
 #[tokio::test]
 async fn without_a_token_every_operation_is_refused_alike() {
     let world = World::new().await;
-    for path in ["/v1/me", "/v1/feed", "/v1/items/018f4e5a-0000-7000-8000-000000000000", "/v1/neighborhoods"] {
+    for path in
+        ["/v1/me", "/v1/feed", "/v1/feed/stream", "/v1/items/018f4e5a-0000-7000-8000-000000000000", "/v1/neighborhoods"]
+    {
         for authorization in [None, Some("Basic YTpi"), Some("Bearer")] {
             let mut request = http::Request::get(path);
             if let Some(value) = authorization {

@@ -36,10 +36,18 @@ async fn g3_a_device_shares_nothing_unless_it_is_told_to() {
     body["neighborhood_labels"] = json!(["person"]);
     body["retention_days"] = json!(7);
     body["clips"] = json!(true);
-    assert_eq!(world.put("alice", &path(DEVICE), body).await.status, 200);
+    let changed = world.put("alice", &path(DEVICE), body.clone()).await;
+    assert_eq!((changed.status.as_u16(), &changed.json()["neighborhood_media"]), (200, &json!(false)));
     let last = world.recorder.devices().pop().unwrap();
-    assert_eq!(last.policy, SharingPolicy::sharing([Label::Person]));
+    assert_eq!(last.policy, SharingPolicy::sharing([Label::Person]), "clips are not shared with what they show");
     assert_eq!((last.plan.retention_days, last.plan.clips, last.version.0), (7, true, 2));
+
+    body["neighborhood_media"] = json!(true);
+    let changed = world.put("alice", &path(DEVICE), body).await;
+    assert_eq!((changed.etag(), &changed.json()["neighborhood_media"]), ("\"3\"", &json!(true)));
+    assert_eq!(world.get("alice", &path(DEVICE)).await.json()["neighborhood_media"], true);
+    let last = world.recorder.devices().pop().unwrap();
+    assert_eq!(last.policy, SharingPolicy::sharing([Label::Person]).with_media());
 }
 
 #[tokio::test]
@@ -47,6 +55,7 @@ async fn g1_nobody_speaks_to_a_neighborhood_from_a_home_that_is_not_verified() {
     let world = World::new().await;
     world.put("alice", &format!("/v1/homes/{HOME}"), home_body(PARK_STREET)).await;
     let mut body = device_body(HOME, PARK_STREET);
+    body["neighborhood_media"] = json!(true);
     assert_eq!(world.put("alice", &path(DEVICE), body.clone()).await.status, 201, "the household alone hears of it");
     body["neighborhood_labels"] = json!(["person"]);
     let refusal = world.put("alice", &path(DEVICE), body).await.refusal();
@@ -73,6 +82,7 @@ async fn bad_devices_are_refused_at_their_field_and_nothing_is_published() {
         (with("retention_days", json!(401)), 422, "retention_out_of_range", "/retention_days"),
         (with("retention_days", json!(-1)), 400, "invalid_field", "/retention_days"),
         (with("name", json!("")), 422, "name_invalid", "/name"),
+        (with("neighborhood_media", json!("yes")), 400, "invalid_field", "/neighborhood_media"),
         (with("neighborhood_labels", json!(["face"])), 400, "invalid_field", "/neighborhood_labels/0"),
         (with("faces", json!([])), 400, "unknown_field", "/faces"),
     ] {

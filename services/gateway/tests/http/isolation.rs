@@ -1,12 +1,12 @@
 //! A stranger's id and an id that does not exist answer alike: on every operation of the document, whatever the method.
 
 use http::{HeaderMap, StatusCode};
-use porchlight_domain::{EndpointId, PushId};
-use porchlight_store::{Deliveries as _, Delivery, DeliveryOutcome};
+use porchlight_domain::{EndpointId, MediaKind, PushId};
+use porchlight_store::{Deliveries as _, Delivery, DeliveryOutcome, MediaIndex as _};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{NOW, PARK_STREET, QUINCY, World, alert_of, device_body, home_body, square};
+use crate::support::{NOW, PARK_STREET, QUINCY, World, alert_of, device_body, home_body, media, square};
 
 const HOME: Uuid = Uuid::from_u128(0x18f_0001);
 const DEVICE: Uuid = Uuid::from_u128(0x18f_0002);
@@ -30,8 +30,18 @@ async fn alices() -> Alices {
     let phone = json!({"transport": "webpush", "url": "https://push.example.org/x", "auth": "BTBZMqHH6r4Tts7J_aSIgg",
         "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"});
     assert_eq!(world.put("alice", &format!("/v1/push-endpoints/{PHONE}"), phone).await.status, 201);
-    let private = world.happen("alice", PARK_STREET, NOW, false).await;
-    let shared = world.happen("alice", PARK_STREET, NOW, true).await;
+    let mut private = world.happen("alice", PARK_STREET, NOW, false).await;
+    let mut shared = world.happen("alice", PARK_STREET, NOW, true).await;
+    let private_clip = world.film(&mut private, MediaKind::Clip, false).await;
+    let shared_clip = world.film(&mut shared, MediaKind::Clip, true).await;
+    let ended_clip = world.film(&mut shared, MediaKind::Thumbnail, true).await;
+    world.memory.shorten(&ended_clip, NOW).await.unwrap();
+    let lone_clip = media(world.household("alice"), world.device("alice", DEVICE), MediaKind::Clip, NOW);
+    world.memory.put(&lone_clip).await.unwrap();
+    for (clip, status) in [(&private_clip, 200), (&shared_clip, 200), (&lone_clip, 200), (&ended_clip, 410)] {
+        assert_eq!(world.get("alice", &format!("/v1/media/{}", clip.id)).await.status, status, "they are there");
+    }
+    world.signer.take();
     for item in [&private, &shared] {
         let delivery = Delivery {
             push: PushId::of(alert_of(item), 1, EndpointId(Uuid::nil())),
@@ -57,6 +67,10 @@ async fn alices() -> Alices {
         ("shared item", shared.id.0),
         ("private alert", alert_of(&private).0),
         ("shared alert", alert_of(&shared).0),
+        ("private clip", private_clip.id.0),
+        ("shared clip", shared_clip.id.0),
+        ("ended clip", ended_clip.id.0),
+        ("clip without an event", lone_clip.id.0),
         ("neighborhood", malden.0),
         ("account", world.resident("alice").0),
         ("household", world.household("alice").0),
@@ -129,6 +143,7 @@ async fn g1_a_stranger_and_an_unknown_id_get_the_same_bytes() {
                     compared += 1;
                 }
             }
+            assert!(world.signer.take().is_empty(), "{method} {template} made a way to Alice's clips");
             let state = world.memory.state();
             assert!(!state.devices[&world.device("alice", DEVICE)].deleted, "{method} {template} touched Alice's");
             assert!(state.devices[&world.device("alice", DEVICE)].credential.is_some());

@@ -1,4 +1,4 @@
-//! The three repositories in memory, as strict as their traits say.
+//! The four repositories in memory, as strict as their traits say.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -7,14 +7,15 @@ use std::{
 
 use async_trait::async_trait;
 use porchlight_domain::{
-    AlertId, Cell, Device, DeviceId, EventId, Home, HomeId, HouseholdId, Item, ItemId, NeighborhoodId, NeighborhoodRef,
-    PushId, Resident, ResidentId, Timestamp, Version, item::GroupKey,
+    AlertId, Cell, Device, DeviceId, EventId, Home, HomeId, HouseholdId, Item, ItemId, Media, MediaId, NeighborhoodId,
+    NeighborhoodRef, PushId, Resident, ResidentId, Timestamp, Version, item::GroupKey,
 };
 use porchlight_store::{
-    Deliveries, Delivery, DeliveryOutcome, FeedEntry, FeedOwner, FeedPosition, Household, Intent, PlacedHome, Read,
-    Registry, SeenEvent, Store, StoreError, Timeline, Written,
+    Deliveries, Delivery, DeliveryOutcome, FeedEntry, FeedOwner, FeedPosition, Household, Intent, MediaIndex, MediaRow,
+    PlacedHome, Read, Registry, SeenEvent, Store, StoreError, Sweep, Timeline, Written,
 };
 use porchlight_wire::NeighborhoodRecord;
+use uuid::Uuid;
 
 /// What a test makes the next conditional write do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,21 +38,30 @@ pub struct State {
     pub intents: Vec<Intent>,
     pub operators: BTreeSet<ResidentId>,
     pub items: HashMap<ItemId, Item>,
+    pub seen: HashMap<(DeviceId, EventId), SeenEvent>,
+    pub media: HashMap<MediaId, MediaRow>,
     pub feeds: HashMap<FeedOwner, BTreeSet<FeedPosition>>,
     pub deliveries: Vec<Delivery>,
     /// Taken by the next conditional write.
     pub fault: Option<Fault>,
     /// Whether the store answers at all.
     pub away: bool,
+    /// Whether it answers everything but which intents there are.
+    pub intents_away: bool,
 }
 
-/// All three repositories.
+/// All four repositories.
 #[derive(Clone, Default)]
 pub struct Memory(Arc<Mutex<State>>);
 
 impl Memory {
     pub fn store(&self) -> Store {
-        Store { registry: Arc::new(self.clone()), timeline: Arc::new(self.clone()), deliveries: Arc::new(self.clone()) }
+        Store {
+            registry: Arc::new(self.clone()),
+            timeline: Arc::new(self.clone()),
+            media: Arc::new(self.clone()),
+            deliveries: Arc::new(self.clone()),
+        }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -216,7 +226,11 @@ impl Registry for Memory {
         Ok(())
     }
     async fn intents(&self, from: Timestamp, until: Timestamp) -> Result<Vec<Intent>, StoreError> {
-        Ok(self.ask()?.intents.iter().filter(|i| (from..=until).contains(&i.at)).copied().collect())
+        let state = self.ask()?;
+        if state.intents_away {
+            return Err(StoreError::Unavailable("away".to_owned()));
+        }
+        Ok(state.intents.iter().filter(|i| (from..=until).contains(&i.at)).copied().collect())
     }
 
     async fn is_operator(&self, id: ResidentId) -> Result<bool, StoreError> {
@@ -230,8 +244,9 @@ impl Registry for Memory {
 
 #[async_trait]
 impl Timeline for Memory {
-    async fn first_seen(&self, _: DeviceId, _: EventId) -> Result<Option<SeenEvent>, StoreError> {
-        unreachable!("the gateway asks for no events")
+    async fn first_seen(&self, device: DeviceId, event: EventId) -> Result<Option<SeenEvent>, StoreError> {
+        assert!(event.day().is_some(), "the store has days, and takes ids of version 7 alone");
+        Ok(self.ask()?.seen.get(&(device, event)).cloned())
     }
     async fn record_seen(&self, _: &SeenEvent) -> Result<(), StoreError> {
         unreachable!("the gateway writes no events")
@@ -267,6 +282,36 @@ impl Timeline for Memory {
         let older = feed.iter().rev().filter(|p| before.is_none_or(|b| **p < b) && p.at >= not_before);
         let entry = |p: &FeedPosition| FeedEntry { position: *p, expires_at: Timestamp(i64::MAX) };
         Ok(older.map(entry).take(limit).collect())
+    }
+}
+
+#[async_trait]
+impl MediaIndex for Memory {
+    async fn put(&self, media: &Media) -> Result<(), StoreError> {
+        let row = MediaRow { media: media.clone(), ends: media.expires_at() };
+        self.ask()?.media.entry(media.id).or_insert(row);
+        Ok(())
+    }
+    async fn get(&self, id: MediaId) -> Result<Option<MediaRow>, StoreError> {
+        Ok(self.ask()?.media.get(&id).cloned())
+    }
+    async fn of_event(&self, _: DeviceId, _: EventId) -> Result<Vec<Media>, StoreError> {
+        unreachable!("the gateway links nothing")
+    }
+    async fn shorten(&self, media: &Media, ends: Timestamp) -> Result<(), StoreError> {
+        if let Some(row) = self.ask()?.media.get_mut(&media.id) {
+            row.ends = row.ends.min(ends);
+        }
+        Ok(())
+    }
+    async fn all(&self, _: Option<MediaId>, _: usize) -> Result<Vec<MediaRow>, StoreError> {
+        unreachable!("the gateway audits nothing")
+    }
+    async fn take_sweep(&self, _: u8, _: Uuid, _: Timestamp) -> Result<Option<Sweep>, StoreError> {
+        unreachable!("the gateway sweeps no objects")
+    }
+    async fn keep_sweep(&self, _: u8, _: Uuid, _: &Sweep) -> Result<bool, StoreError> {
+        unreachable!("the gateway sweeps no objects")
     }
 }
 

@@ -2,9 +2,12 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod alerts;
+pub mod events;
 pub mod issuer;
 pub mod memory;
 pub mod servers;
+pub mod vault;
 
 use std::sync::{
     Arc, Mutex,
@@ -16,26 +19,33 @@ use axum::{
     Router,
     body::{Body, to_bytes},
 };
+use futures::StreamExt as _;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use porchlight_bus::{ProduceError, Topic};
 use porchlight_chassis::http::shell;
+use porchlight_clips::Vault;
 use porchlight_domain::{
-    AlertId, ChosenId, DeviceId, EventId, HomeId, HouseholdId, Item, ItemId, Kind, Label, Labels, ManualClock,
-    NeighborhoodId, NeighborhoodRef, Point, ResidentId, Timestamp, Version,
-    item::{GroupKey, Shared},
+    Alert, AlertId, ChosenId, Clock as _, ContentHash, ContentType, DeviceId, Digest, EventId, HomeId, HouseholdId,
+    Item, ItemId, Kind, Label, Labels, Lane, ManualClock, Media, MediaId, MediaKind, NeighborhoodId, NeighborhoodRef,
+    Outcome, Point, ResidentId, Timestamp, Version,
+    item::{GroupKey, ItemMedia, Shared},
     place::Degrees,
 };
-use porchlight_gateway::{App, Config, DEFAULT_TOML, app::Parts, auth::Tokens, registry::Publish};
+use porchlight_gateway::{App, Config, DEFAULT_TOML, app::Parts, auth::Tokens, registry::Publish, stream};
 use porchlight_neighborhoods::Neighborhoods;
-use porchlight_store::{FeedOwner, Timeline as _};
+use porchlight_store::{FeedOwner, MediaIndex as _, SeenEvent, Timeline as _};
 use porchlight_wire::{NeighborhoodRecord, Wire as _};
 use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
+use alerts::Alerts;
+use events::Events;
 use issuer::Issuer;
 use memory::Memory;
+use vault::Signer;
 
 /// When tests begin.
 pub const NOW: Timestamp = Timestamp(1_780_000_000_000);
@@ -101,9 +111,16 @@ pub struct World {
     pub document: OpenApi,
     pub memory: Memory,
     pub recorder: Recorder,
+    /// What the gateway signs URLs with, unless the world was made over another vault.
+    pub signer: Signer,
     pub clock: Arc<ManualClock>,
     /// Whether the neighborhoods in memory can be trusted.
     pub fresh: Arc<AtomicBool>,
+    /// What is told.
+    pub alerts: Alerts,
+    /// Ends the streams, as a drain does.
+    pub closing: CancellationToken,
+    _streams: DropGuard,
 }
 
 impl std::ops::Deref for World {
@@ -146,6 +163,8 @@ impl Answer {
 pub fn config(issuer: &str, settings: &[(&str, &str)]) -> Config {
     let mut env = vec![
         ("PORCHLIGHT_AUTH__ISSUER".to_owned(), issuer.to_owned()),
+        ("PORCHLIGHT_S3__ACCESS_KEY_ID".to_owned(), "porchlight".to_owned()),
+        ("PORCHLIGHT_S3__SECRET_ACCESS_KEY".to_owned(), "not a secret".to_owned()),
         ("PORCHLIGHT_PUSH__VAPID_PRIVATE_KEY".to_owned(), "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE".to_owned()),
         ("PORCHLIGHT_PUSH__VAPID_SUBJECT".to_owned(), "mailto:operator@example.org".to_owned()),
         ("PORCHLIGHT_AUTH__JWKS_MIN_REFRESH_MS".to_owned(), "100".to_owned()),
@@ -160,7 +179,10 @@ impl Client {
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, 16 << 20).await.unwrap().to_vec();
+        let bytes = match parts.headers.get(header::CONTENT_TYPE) {
+            Some(of) if of == "text/event-stream" => until_live(body).await,
+            Some(_) | None => to_bytes(body, 16 << 20).await.unwrap().to_vec(),
+        };
         Answer { status: parts.status, headers: parts.headers, bytes }
     }
 
@@ -207,6 +229,21 @@ impl Client {
         self.ask(who, "POST", path, None).await
     }
 
+    /// Opens a stream as this person, behind the event with this cursor.
+    pub async fn stream(&self, who: &str, cursor: Option<&str>) -> Events {
+        self.stream_by(&self.token(who), cursor).await
+    }
+
+    pub async fn stream_by(&self, token: &str, cursor: Option<&str>) -> Events {
+        let mut request = Request::get("/v1/feed/stream").header(header::AUTHORIZATION, format!("Bearer {token}"));
+        if let Some(cursor) = cursor {
+            request = request.header("last-event-id", cursor);
+        }
+        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        Events::of(response.into_body())
+    }
+
     /// The token of a person; whose name begins with `operator` has the operator's scope.
     pub fn token(&self, who: &str) -> String {
         self.issuer.mint(who, if who.starts_with("operator") { "operator" } else { "" })
@@ -247,15 +284,22 @@ impl World {
     }
 
     pub async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::over(settings, |signer, _| Arc::new(signer)).await
+    }
+
+    /// With another vault, made of the configuration.
+    pub async fn over(settings: &[(&str, &str)], vault: impl FnOnce(Signer, &Config) -> Arc<dyn Vault>) -> Self {
         let issuer = Issuer::start().await;
         let config = config(issuer.url(), settings);
-        let (memory, recorder) = (Memory::default(), Recorder::default());
+        let (memory, recorder, signer) = (Memory::default(), Recorder::default(), Signer::default());
         let clock = Arc::new(ManualClock::at(NOW));
         let fresh = Arc::new(AtomicBool::new(true));
+        let (alerts, closing, ended) = (Alerts::default(), CancellationToken::new(), CancellationToken::new());
         let app = App::new(
             &config,
             Parts {
                 store: memory.store(),
+                vault: vault(signer.clone(), &config),
                 publisher: Arc::new(recorder.clone()),
                 neighborhoods: recorder.neighborhoods.clone(),
                 fresh: Arc::new({
@@ -265,14 +309,28 @@ impl World {
                 tokens: Tokens::new(&config.auth).unwrap(),
                 clock: clock.clone(),
                 vapid_public_key: "BPublicKey".to_owned(),
+                closing: closing.clone(),
             },
         );
         let (router, document) = app.router();
         let router = shell(&config.http, router, &document);
-        Self { app, client: Client { router, issuer }, document, memory, recorder, clock, fresh }
+        tokio::spawn(stream::run(app.clone(), alerts.reader(), ended.clone()));
+        Self {
+            app,
+            client: Client { router, issuer },
+            document,
+            memory,
+            recorder,
+            signer,
+            clock,
+            fresh,
+            alerts,
+            closing,
+            _streams: ended.drop_guard(),
+        }
     }
 
-    /// An item of this person's household at a place, in the feeds it belongs to.
+    /// An item of this person's household at a place, in the feeds it belongs to, and told.
     pub async fn happen(&self, who: &str, at: (f64, f64), received: Timestamp, shared: bool) -> Item {
         let point = Point::from_degrees(Degrees { lon: at.0, lat: at.1 }).unwrap();
         let neighborhoods = self.recorder.neighborhoods.snapshot().locate(point);
@@ -282,7 +340,65 @@ impl World {
         for neighborhood in neighborhoods {
             self.memory.add_to_feed(FeedOwner::Neighborhood(neighborhood.id), &item).await.unwrap();
         }
+        self.tell(&item, self.clock.now()).await;
         item
+    }
+
+    /// One revision more of an item, for neighbors too if they may see it; told with this log time.
+    pub async fn revise(&self, item: &mut Item, log_at: Timestamp) {
+        item.revision += 1;
+        if let Some(shared) = item.shared.as_mut() {
+            shared.revision += 1;
+        }
+        self.memory.put_item(item).await.unwrap();
+        self.tell(item, log_at).await;
+    }
+
+    /// Tells an item as it is.
+    pub async fn tell(&self, item: &Item, log_at: Timestamp) {
+        self.alerts.append(alert(item), log_at).await;
+    }
+
+    /// A media of an event of this item, as the item's device recorded it then and as it is linked to the item.
+    pub async fn film(&self, item: &mut Item, kind: MediaKind, shared: bool) -> Media {
+        let media = media(item.household, item.group.device, kind, item.opened_at);
+        self.memory.put(&media).await.unwrap();
+        let seen = SeenEvent {
+            device: media.device,
+            event: media.event,
+            partition: 0,
+            offset: 0,
+            digest: Digest([0; 32]),
+            outcome: Outcome::Alerted,
+            item: Some((item.id, item.revision)),
+            shares_media: shared,
+            received_at: item.opened_at,
+            expires_at: item.expires_at,
+        };
+        self.memory.state().seen.insert((media.device, media.event), seen);
+        item.media.push(ItemMedia { id: media.id, kind, shared, revision: item.revision });
+        self.memory.put_item(item).await.unwrap();
+        media
+    }
+}
+
+/// A media of an event of its own, kept for 30 days.
+pub fn media(household: HouseholdId, device: DeviceId, kind: MediaKind, received: Timestamp) -> Media {
+    let (event, sha256) = (EventId(Uuid::now_v7()), ContentHash([7; 32]));
+    Media {
+        id: MediaId::of(device, event, kind, &sha256),
+        device,
+        event,
+        household,
+        kind,
+        content_type: match kind {
+            MediaKind::Clip => ContentType::Mp4,
+            MediaKind::Thumbnail => ContentType::Jpeg,
+        },
+        bytes: 1_000,
+        sha256,
+        retention_days: 30,
+        received_at: received,
     }
 }
 
@@ -328,8 +444,40 @@ pub fn item(
         occurred_at: received,
         last_occurred_at: received,
         last_event: EventId(Uuid::nil()),
+        media: Vec::new(),
         expires_at: received.plus_ms(86_400_000),
     }
+}
+
+/// What is told of an item as it is.
+pub fn alert(item: &Item) -> Alert {
+    Alert {
+        id: alert_of(item),
+        item: item.id,
+        event: EventId(Uuid::now_v7()),
+        revision: item.revision,
+        shared_revision: item.shared.map_or(0, |shared| shared.revision),
+        household: item.household,
+        neighborhoods: item.audience().neighborhoods,
+        lane: Lane::Motion,
+        kind: item.group.kind,
+        labels: item.labels,
+        shared_labels: item.shared_labels,
+        created_at: item.updated_at,
+        expires_at: item.updated_at.plus_ms(600_000),
+        stream_only: false,
+    }
+}
+
+/// An event stream has no end: as far as it says what was missed.
+async fn until_live(body: Body) -> Vec<u8> {
+    let (mut chunks, mut bytes) = (body.into_data_stream(), Vec::new());
+    while !bytes.ends_with(b": live\n\n")
+        && let Some(chunk) = chunks.next().await
+    {
+        bytes.extend_from_slice(&chunk.unwrap());
+    }
+    bytes
 }
 
 pub fn alert_of(item: &Item) -> AlertId {

@@ -1,4 +1,5 @@
-//! A keyspace and topics of the test's own on real servers, dropped at its end.
+//! A keyspace, topics and a prefix of the test's own on real servers. Keyspace and topics are dropped at its end; what it
+//! puts under its prefix it removes itself.
 
 use std::{future::Future, panic::AssertUnwindSafe};
 
@@ -19,6 +20,7 @@ pub async fn with<T: Future<Output = ()>>(issuer: &str, test: impl FnOnce(Vec<(&
     let path = std::env::var("PORCHLIGHT_TEST_SERVERS").expect(missing);
     let servers: Value = serde_json::from_slice(&std::fs::read(path).expect(missing)).expect(missing);
     let node = servers["cassandra"].as_str().expect(missing).to_owned();
+    let s3 = |key: &str| servers["s3"][key].as_str().expect(missing).to_owned();
     let name = format!("gateway_{}", Uuid::new_v4().simple());
     let settings = vec![
         ("CQL__CONTACT_POINTS", format!("[\"{node}\"]")),
@@ -29,6 +31,12 @@ pub async fn with<T: Future<Output = ()>>(issuer: &str, test: impl FnOnce(Vec<(&
         ("KAFKA__GROUP_PREFIX", format!("{name}-")),
         ("KAFKA__MESSAGE_TIMEOUT_MS", "8000".to_owned()),
         ("KAFKA__PRODUCE_WAIT_MS", "9000".to_owned()),
+        ("S3__ENDPOINT", s3("endpoint")),
+        ("S3__REGION", s3("region")),
+        ("S3__BUCKET", s3("bucket")),
+        ("S3__ACCESS_KEY_ID", s3("access_key_id")),
+        ("S3__SECRET_ACCESS_KEY", s3("secret_access_key")),
+        ("S3__PREFIX", format!("{name}/")),
     ];
     let config = read(issuer, &settings);
     let (schema, topics) = tokio::join!(apply_schema(&config.cql, 1), apply_topics(&config.kafka, 4, 1));

@@ -1,5 +1,8 @@
-//! A timeline and a log of alerts in memory, that can die at any call; and records of cameras.
+//! A timeline, an index of media and a log of alerts in memory, that can die at any call; and records of cameras.
 #![allow(dead_code, missing_docs, unreachable_pub)] // each test file uses its part
+
+mod media;
+pub mod objects;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,11 +12,12 @@ use std::{
 use async_trait::async_trait;
 use porchlight_bus::{ProduceError, Record, Topic};
 use porchlight_domain::{
-    Alert, DeviceId, Event, EventId, HouseholdId, Item, ItemId, Kind, Label, NeighborhoodId, NeighborhoodRef, Plan,
-    Point, SharingPolicy, Stamped, Timestamp, Version, item::GroupKey,
+    Alert, ContentHash, ContentType, DeviceId, Event, EventId, HouseholdId, Item, ItemId, Kind, Label, Logged, Media,
+    MediaId, MediaKind, NeighborhoodId, NeighborhoodRef, Plan, Point, SharingPolicy, Stamped, Timestamp, Version,
+    item::GroupKey,
 };
 use porchlight_geo_index::Alerts;
-use porchlight_store::{FeedEntry, FeedOwner, FeedPosition, SeenEvent, StoreError, Timeline};
+use porchlight_store::{FeedEntry, FeedOwner, FeedPosition, MediaRow, SeenEvent, StoreError, Sweep, Timeline};
 use porchlight_wire::Wire as _;
 use uuid::Uuid;
 
@@ -36,7 +40,9 @@ pub struct World {
 struct State {
     death: Option<Death>,
     failure: Option<StoreError>,
+    now: i64,
     rows: Rows,
+    sweeps: HashMap<u8, (Uuid, Timestamp, Sweep)>,
     alerts: Vec<Alert>,
 }
 
@@ -46,6 +52,7 @@ pub struct Rows {
     items: HashMap<ItemId, Item>,
     pointers: HashMap<GroupKey, (Timestamp, u32, ItemId)>,
     pub feeds: BTreeSet<(String, FeedPosition)>,
+    pub media: BTreeMap<MediaId, MediaRow>,
 }
 
 impl Rows {
@@ -62,6 +69,16 @@ impl World {
     /// Every call of the store fails so, until it is set to `None`.
     pub fn fail(&self, failure: Option<StoreError>) {
         self.state.lock().unwrap().failure = failure;
+    }
+
+    /// What the store takes for the present; at first nothing has ended.
+    pub fn set_time(&self, now: Timestamp) {
+        self.state.lock().unwrap().now = now.0;
+    }
+
+    /// The walk of a shard, as it is kept.
+    pub fn sweep(&self, shard: u8) -> Option<Sweep> {
+        self.state.lock().unwrap().sweeps.get(&shard).map(|kept| kept.2.clone())
     }
 
     pub fn rows(&self) -> Rows {
@@ -190,14 +207,43 @@ pub fn seen(device: u128, n: u32, at: i64, label: Label, shares: bool) -> Stampe
     }
 }
 
+/// The `n`-th clip (or thumbnail) of an event, completed so many milliseconds after it.
+pub fn media(of: &Stamped, kind: MediaKind, n: u8, after_ms: i64) -> Media {
+    let sha256 = ContentHash([n; 32]);
+    Media {
+        id: MediaId::of(of.device, of.event.id, kind, &sha256),
+        device: of.device,
+        event: of.event.id,
+        household: of.household,
+        kind,
+        content_type: if kind == MediaKind::Clip { ContentType::Mp4 } else { ContentType::Jpeg },
+        bytes: 1,
+        sha256,
+        retention_days: 30,
+        received_at: of.received_at.plus_ms(after_ms),
+    }
+}
+
 pub fn record(offset: i64, stamped: &Stamped) -> Arc<Record> {
+    logged(offset, &Logged::Event(stamped.clone()))
+}
+
+pub fn media_record(offset: i64, media: &Media) -> Arc<Record> {
+    logged(offset, &Logged::Media(media.clone()))
+}
+
+pub fn logged(offset: i64, logged: &Logged) -> Arc<Record> {
+    let (device, at) = match logged {
+        Logged::Event(stamped) => (stamped.device, stamped.received_at),
+        Logged::Media(media) => (media.device, media.received_at),
+    };
     Arc::new(Record {
         topic: Topic::Events,
         partition: 0,
         offset,
-        key: Some(stamped.device.0.as_bytes().to_vec()),
-        value: stamped.encode(),
+        key: Some(device.0.as_bytes().to_vec()),
+        value: logged.encode(),
         headers: Vec::new(),
-        timestamp_ms: stamped.received_at.0,
+        timestamp_ms: at.0,
     })
 }

@@ -1,6 +1,9 @@
 //! A device, events, and a log that remembers.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod upload;
+mod vault;
+
 use std::{
     io::Write as _,
     sync::{
@@ -13,15 +16,18 @@ use axum::{Router, body::Body, http::Request};
 use futures::future::{BoxFuture, FutureExt as _};
 use porchlight_bus::{Delivered, Lookup, ProduceError};
 use porchlight_chassis::{config::HttpConfig, http::shell};
+use porchlight_clips::GrantKey;
 use porchlight_domain::{
-    ChosenId, Credential, Device, DeviceId, HomeId, HouseholdId, Label, ManualClock, Plan, Point, Secret,
-    SharingPolicy, Stamped, Timestamp, Version,
+    ChosenId, Credential, Device, DeviceId, HomeId, HouseholdId, Label, Logged, ManualClock, Media, Plan, Point,
+    Secret, SharingPolicy, Stamped, Timestamp, Version,
 };
-use porchlight_ingest::{App, Devices, IngestConfig, Log, router};
+use porchlight_ingest::{App, Devices, IngestConfig, Log, Parts, router};
 use porchlight_wire::Wire as _;
 use tokio::sync::{Notify, Semaphore};
 use tower::ServiceExt as _;
 use uuid::Uuid;
+#[allow(unused_imports)]
+pub use vault::{FakeVault, SIGNATURE};
 
 /// 2026-05-01T17:03:02Z.
 pub const NOW: Timestamp = Timestamp(1_777_654_982_000);
@@ -86,6 +92,7 @@ impl Devices for FakeDevices {
 #[derive(Default)]
 pub struct FakeLog {
     pub records: Arc<Mutex<Vec<Stamped>>>,
+    pub media: Arc<Mutex<Vec<Media>>>,
     pub failure: Mutex<Option<ProduceError>>,
     pub gate: Mutex<Option<Arc<Semaphore>>>,
     pub asked: Arc<Notify>,
@@ -101,10 +108,11 @@ impl FakeLog {
 impl Log for FakeLog {
     fn append(&self, device: DeviceId, value: Vec<u8>) -> BoxFuture<'static, Result<Delivered, ProduceError>> {
         self.appends.fetch_add(1, Ordering::SeqCst);
-        let event = Stamped::decode(&value).unwrap();
-        assert_eq!(event.device, device, "the key is the device");
-        let (records, failure, gate) =
-            (Arc::clone(&self.records), self.failure.lock().unwrap().clone(), self.gate.lock().unwrap().clone());
+        let record = Logged::decode(&value).unwrap();
+        let (Logged::Event(Stamped { device: key, .. }) | Logged::Media(Media { device: key, .. })) = &record;
+        assert_eq!(*key, device, "the key is the device");
+        let (records, media) = (Arc::clone(&self.records), Arc::clone(&self.media));
+        let (failure, gate) = (self.failure.lock().unwrap().clone(), self.gate.lock().unwrap().clone());
         let asked = Arc::clone(&self.asked);
         async move {
             asked.notify_one();
@@ -114,9 +122,12 @@ impl Log for FakeLog {
             if let Some(e) = failure {
                 return Err(e);
             }
-            let mut records = records.lock().unwrap();
-            records.push(event);
-            Ok(Delivered { partition: 0, offset: i64::try_from(records.len()).unwrap() - 1 })
+            let (mut records, mut media) = (records.lock().unwrap(), media.lock().unwrap());
+            match record {
+                Logged::Event(event) => records.push(event),
+                Logged::Media(one) => media.push(one),
+            }
+            Ok(Delivered { partition: 0, offset: i64::try_from(records.len() + media.len()).unwrap() - 1 })
         }
         .boxed()
     }
@@ -127,6 +138,8 @@ pub struct Api {
     pub router: Router,
     pub devices: Arc<FakeDevices>,
     pub log: Arc<FakeLog>,
+    pub vault: Arc<FakeVault>,
+    pub grant_key: GrantKey,
     pub clock: Arc<ManualClock>,
     pub device: Arc<Device>,
     pub token: String,
@@ -161,11 +174,18 @@ pub fn api_with(settings: &IngestConfig) -> Api {
     let device = Arc::new(device);
     let devices = Arc::new(FakeDevices::default());
     devices.all.lock().unwrap().push(Arc::clone(&device));
-    let (log, clock) = (Arc::new(FakeLog::default()), Arc::new(ManualClock::at(NOW)));
-    let app = App::new(settings, devices.clone(), log.clone(), clock.clone());
-    let (router, document) = router(app);
+    let (log, vault) = (Arc::new(FakeLog::default()), Arc::new(FakeVault::default()));
+    let (grant_key, clock) = (GrantKey::parse(&GrantKey::generate()).unwrap(), Arc::new(ManualClock::at(NOW)));
+    let parts = Parts {
+        devices: devices.clone(),
+        log: log.clone(),
+        vault: vault.clone(),
+        grant_key: grant_key.clone(),
+        clock: clock.clone(),
+    };
+    let (router, document) = router(App::new(settings, parts));
     let router = shell(&http_settings(), router, &document);
-    Api { router, devices, log, clock, device, token }
+    Api { router, devices, log, vault, grant_key, clock, device, token }
 }
 
 /// What came back.
@@ -185,7 +205,11 @@ impl Answer {
 
 impl Api {
     pub fn request(&self, content_type: &str, body: impl Into<Body>) -> Request<Body> {
-        Request::post("/v1/events")
+        self.request_to("/v1/events", content_type, body)
+    }
+
+    pub fn request_to(&self, path: &str, content_type: &str, body: impl Into<Body>) -> Request<Body> {
+        Request::post(path)
             .header("authorization", format!("Bearer {}", self.token))
             .header("content-type", content_type)
             .body(body.into())
@@ -212,4 +236,20 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+/// Fills the API with requests that wait at the log's gate.
+pub async fn load(api: &Api, requests: usize) -> (Arc<Semaphore>, Vec<tokio::task::JoinHandle<u16>>) {
+    let gate = Arc::new(Semaphore::new(0));
+    *api.log.gate.lock().unwrap() = Some(Arc::clone(&gate));
+    let mut waiting = Vec::new();
+    for _ in 0..requests {
+        let mut ding = event(&event_id());
+        ding["kind"] = "ding".into();
+        let (router, request) = (api.router.clone(), api.request("application/json", ding.to_string()));
+        waiting.push(tokio::spawn(async move { router.oneshot(request).await.unwrap().status().as_u16() }));
+        api.log.asked.notified().await;
+    }
+    *api.log.gate.lock().unwrap() = None;
+    (gate, waiting)
 }

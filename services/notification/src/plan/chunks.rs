@@ -84,6 +84,7 @@ mod tests {
             shared_labels: Labels::NONE,
             created_at: Timestamp(0),
             expires_at: Timestamp(600_000),
+            stream_only: false,
         }
     }
 

@@ -211,6 +211,11 @@ impl<P: PushLog> Handler for Planner<P> {
                 return Outcome::Fatal { reason: error.to_string() };
             }
         };
+        // For open streams only: it becomes no task, so no sender ever meets one.
+        if alert.stream_only {
+            metrics::alert_for_streams();
+            return Outcome::Done;
+        }
         if self.clock.now() > alert.expires_at {
             metrics::alert_expired();
             return Outcome::Done;

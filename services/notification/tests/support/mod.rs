@@ -118,6 +118,7 @@ pub fn alert(neighborhoods: &[NeighborhoodRef]) -> Alert {
         shared_labels: [Label::Person].into_iter().filter(|_| shared).collect(),
         created_at: NOON,
         expires_at: NOON.plus_ms(600_000),
+        stream_only: false,
     }
 }
 

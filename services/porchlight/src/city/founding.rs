@@ -38,16 +38,32 @@ impl City {
         replicas: impl Fn(Service) -> usize,
         progress: &dyn Fn(&str),
     ) -> Result<Self, String> {
+        Self::found_with(dir, name, servers, replicas, |_| {}, progress).await
+    }
+
+    /// As [`City::found`], with settings changed by `adapt`.
+    ///
+    /// # Errors
+    /// As [`City::found`].
+    pub async fn found_with(
+        dir: &Path,
+        name: &str,
+        servers: Servers,
+        replicas: impl Fn(Service) -> usize,
+        adapt: impl FnOnce(&mut Settings),
+        progress: &dyn Fn(&str),
+    ) -> Result<Self, String> {
         std::fs::create_dir_all(dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
         crate::deployment::clear(dir)?;
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let issuer = Arc::new(Issuer::start(anywhere, Some(dir)).await?);
         let phones = Arc::new(Phones::start(anywhere).await?);
-        let settings = Settings {
+        let mut settings = Settings {
             issuer: issuer.url().to_owned(),
             recorder: format!("{}/recorder", phones.url()),
             ..Settings::new(name.to_owned(), servers)
         };
+        adapt(&mut settings);
         let deployment = Deployment::start(dir, settings, replicas, progress).await?;
         let ingests = deployment.processes().filter(|(service, _)| *service == Service::Ingest);
         let hall = TownHall::new(

@@ -1,4 +1,5 @@
-//! Life: cameras that see things at a chosen rate, each sending one event after the other.
+//! Life: cameras that see things at a chosen rate, each sending one thing after the other: events, and of some of them a
+//! thumbnail.
 
 use std::{
     sync::{
@@ -9,41 +10,68 @@ use std::{
 };
 
 use porchlight_domain::{Clock, SystemClock, Timestamp};
-use porchlight_synth::Evening;
+use porchlight_synth::{Evening, Sighting};
+use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::{
     sync::{Mutex, Semaphore, mpsc},
     time::MissedTickBehavior,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
-use super::people::Camera;
+use super::{people::Camera, picture};
+use crate::client::{Answer, MediaFile};
 
 /// The most events on their way to ingest at once: what comes on top waits, and the rate sinks.
 const MOST_UNDER_WAY: usize = 64;
 
-/// An event that ingest answered 202 to.
+/// What a camera got into the log.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// An event that ingest answered 202 to.
+    Event {
+        /// As it was sent.
+        body: Value,
+        /// As ingest answered.
+        received_at: Timestamp,
+        /// Whether an earlier sending, whose fate is not known, may be the one that counts.
+        in_doubt: bool,
+    },
+    /// A clip or thumbnail that ingest answered 200 to when it was completed.
+    Media {
+        /// Of which event.
+        event: Uuid,
+        /// As it was put.
+        file: MediaFile,
+        /// As ingest answered.
+        received_at: Timestamp,
+    },
+}
+
+/// What a camera got into the log, and which (its place in the list).
 #[derive(Clone, Debug)]
 pub struct Accepted {
-    /// Which camera (its place in the list).
+    /// Which camera.
     pub camera: usize,
-    /// As it was sent.
-    pub body: Value,
-    /// As ingest answered.
-    pub received_at: Timestamp,
+    /// What.
+    pub news: News,
 }
 
 /// What became of the sendings.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Answered 202.
+    /// Events answered 202.
     pub accepted: AtomicU64,
+    /// Clips and thumbnails completed.
+    pub stored: AtomicU64,
     /// Sendings answered otherwise, or not at all; each was tried again.
     pub refused: AtomicU64,
 }
 
-/// Sends until `shutdown`, then waits for the answers under way. Events of one camera are sent one after the other, so
-/// that the order of the answers is the order of the log.
+/// Sends until `shutdown`, then waits for the answers under way. What one camera sends is sent one after the other, so
+/// that the order of the answers is the order of the log. Cameras that store clips put thumbnails of half of their events,
+/// some of them before the event itself.
 pub async fn live(
     cameras: Vec<Camera>,
     mut evening: Evening,
@@ -73,10 +101,20 @@ pub async fn live(
         let (accepted, tally) = (accepted.clone(), tally.clone());
         tasks.spawn(async move {
             let camera = camera.lock().await;
-            let body = sighting.body(SystemClock.now().0, |ms| Timestamp(ms).to_string());
-            if let Some(received_at) = send_until_accepted(&camera, &body, &tally).await {
-                tally.accepted.fetch_add(1, Ordering::Relaxed);
-                let _ = accepted.send(Accepted { camera: sighting.camera, body, received_at }).await;
+            for thing in things(&sighting, &camera) {
+                let sent = match thing {
+                    Thing::Event => {
+                        let body = sighting.body(SystemClock.now().0, |ms| Timestamp(ms).to_string());
+                        send_event(&camera, body, &tally).await
+                    }
+                    Thing::Thumbnail => {
+                        let file = picture::thumbnail(&sighting.id.to_string());
+                        store_until_completed(&camera, sighting.id, file, &tally).await
+                    }
+                };
+                if let Some(news) = sent {
+                    let _ = accepted.send(Accepted { camera: sighting.camera, news }).await;
+                }
             }
             drop((camera, permit));
         });
@@ -85,25 +123,85 @@ pub async fn live(
     tasks.wait().await;
 }
 
+#[derive(Clone, Copy)]
+enum Thing {
+    Event,
+    Thumbnail,
+}
+
+/// What a camera sends of a sighting, in order. By its id, so that an evening is the same whatever cameras can do.
+fn things(sighting: &Sighting, camera: &Camera) -> &'static [Thing] {
+    match sighting.id.as_bytes()[15] % 8 {
+        0 if camera.clips => &[Thing::Thumbnail, Thing::Event],
+        1..4 if camera.clips => &[Thing::Event, Thing::Thumbnail],
+        _ => &[Thing::Event],
+    }
+}
+
+/// How long to wait before each next try: in all a minute.
+fn waits() -> impl Iterator<Item = Duration> {
+    [100, 200, 400, 800].into_iter().chain(std::iter::repeat_n(1_500, 40)).map(Duration::from_millis)
+}
+
 /// Sends one event again and again, under the same id as a camera does, until it is acknowledged: an event without an
 /// answer may be in the log, and would be nobody's. `None` after a minute of trying.
 pub async fn send_until_accepted(camera: &Camera, body: &Value, tally: &Tally) -> Option<Timestamp> {
-    for wait_ms in [100, 200, 400, 800].into_iter().chain(std::iter::repeat_n(1_500, 40)) {
-        match send(camera, body).await {
-            Ok(received_at) => return Some(received_at),
+    send_until_known(camera, body, tally).await.map(|(received_at, _)| received_at)
+}
+
+async fn send_event(camera: &Camera, body: Value, tally: &Tally) -> Option<News> {
+    let (received_at, in_doubt) = send_until_known(camera, &body, tally).await?;
+    tally.accepted.fetch_add(1, Ordering::Relaxed);
+    Some(News::Event { body, received_at, in_doubt })
+}
+
+/// The receipt, and whether it is in doubt.
+async fn send_until_known(camera: &Camera, body: &Value, tally: &Tally) -> Option<(Timestamp, bool)> {
+    let mut in_doubt = false;
+    for wait in waits() {
+        let answer = camera.line.post("/v1/events", body).await;
+        in_doubt |= answer.as_ref().map_or(true, |answer| answer.status.is_server_error());
+        match answer.and_then(received_at) {
+            Ok(received_at) => return Some((received_at, in_doubt)),
             Err(_) => tally.refused.fetch_add(1, Ordering::Relaxed),
         };
-        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        tokio::time::sleep(wait).await;
     }
     None
 }
 
-/// Sends one event; the receipt that ingest answered.
+/// Puts a clip or thumbnail of an event and completes it, again and again, as a camera does. `None` after a minute of
+/// trying.
+pub async fn store_until_completed(camera: &Camera, event: Uuid, file: MediaFile, tally: &Tally) -> Option<News> {
+    for wait in waits() {
+        match store(camera, event, &file).await {
+            Ok(received_at) => {
+                tally.stored.fetch_add(1, Ordering::Relaxed);
+                return Some(News::Media { event, file, received_at });
+            }
+            Err(_) => tally.refused.fetch_add(1, Ordering::Relaxed),
+        };
+        tokio::time::sleep(wait).await;
+    }
+    None
+}
+
+/// Puts a clip or thumbnail of an event and completes it; the receipt that ingest answered.
 ///
 /// # Errors
-/// Any answer but 202, or none.
-pub async fn send(camera: &Camera, body: &Value) -> Result<Timestamp, String> {
-    let answer = camera.line.post("/v1/events", body).await?.ok()?;
+/// What was refused, or had no answer.
+pub async fn store(camera: &Camera, event: Uuid, file: &MediaFile) -> Result<Timestamp, String> {
+    let grant = camera.line.grant(event, file).await?.ok()?;
+    match camera.line.put_file(&grant, file.bytes.clone()).await? {
+        // An earlier try, whose answer was lost, has put it.
+        status if status.is_success() || status == StatusCode::PRECONDITION_FAILED => {}
+        status => return Err(format!("the store of objects answered {status}")),
+    }
+    received_at(camera.line.complete(&grant).await?)
+}
+
+fn received_at(answer: Answer) -> Result<Timestamp, String> {
+    let answer = answer.ok()?;
     let received_at = answer["received_at"].as_str().and_then(|t| t.parse().ok());
-    received_at.ok_or_else(|| format!("202 without received_at: {answer}"))
+    received_at.ok_or_else(|| format!("an answer without received_at: {answer}"))
 }

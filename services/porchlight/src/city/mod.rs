@@ -7,6 +7,8 @@ pub mod founding;
 mod gauges;
 pub mod life;
 pub mod people;
+mod picture;
+mod reads;
 mod screen;
 mod stage;
 pub mod witness;
@@ -28,7 +30,8 @@ use stage::Stage;
 /// The towns in which people of the city live: near each other, so that neighbors hear of each other.
 const LIVED_IN: [&str; 8] = ["Malden", "Medford", "Everett", "Melrose", "Quincy", "Milton", "Somerville", "Chelsea"];
 
-/// A whole network on this machine: real Kafka, real Cassandra, one process per service, and people who live in it.
+/// A whole network on this machine: real Kafka, Cassandra and S3 server, one process per service, and people who live in
+/// it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   porchlight city                                  300 homes, 10 events a second, until Ctrl-C
@@ -101,7 +104,7 @@ async fn live_in(
 ) -> Result<(), String> {
     let dir = servers_dir.to_owned();
     let servers = if owns_servers {
-        say("starting Kafka and Cassandra");
+        say("starting Kafka, Cassandra and the S3 server");
         blocking(move || Servers::up(&dir, &|line| say(line))).await?
     } else {
         blocking(move || Servers::attach(&dir)).await?

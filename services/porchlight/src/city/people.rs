@@ -55,6 +55,10 @@ pub struct Camera {
     pub at: Point,
     /// The labels of which neighbors hear.
     pub shares: Vec<String>,
+    /// Whether its clips and thumbnails are stored.
+    pub clips: bool,
+    /// Whether neighbors also see those of the events that they hear of.
+    pub shares_media: bool,
     /// Talks to an ingest as this camera.
     pub line: Client,
 }
@@ -186,6 +190,8 @@ impl TownHall {
             "home": home,
             "position": position(camera.at.x, camera.at.y),
             "neighborhood_labels": camera.shares,
+            "neighborhood_media": camera.shares_media,
+            "clips": camera.clips,
         });
         let path = format!("/v1/devices/{}", camera.id);
         let registered = resident.app.put(&path, &body).await?.ok()?;
@@ -197,6 +203,8 @@ impl TownHall {
             chosen: camera.id,
             at: camera.at,
             shares: camera.shares.iter().map(|&s| s.to_owned()).collect(),
+            clips: camera.clips,
+            shares_media: camera.shares_media,
             line: Client::new(&self.http, ingest, credential),
         });
         Ok(())

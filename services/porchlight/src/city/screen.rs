@@ -29,6 +29,8 @@ pub(super) struct Frame {
     pub(super) pushes_judged: [u64; 4],
     /// Judged reads, and those that showed too much or too little.
     pub(super) reads_judged: [u64; 2],
+    /// Clips and thumbnails: stored, fetched, and those that were answered wrongly.
+    pub(super) media: [u64; 3],
     /// The resident who is looked at.
     pub(super) resident: String,
     /// What reached her, newest last.
@@ -96,7 +98,7 @@ fn render(frame: &Frame, rates: [f64; 4]) -> String {
     let mut text = String::new();
     let s = frame.up.as_secs();
     let _ = writeln!(text, "PORCHLIGHT CITY   {}   up {}:{:02}", frame.about, s / 60, s % 60);
-    let _ = writeln!(text, "real Kafka, real Cassandra, one process per service; the people are made up\n");
+    let _ = writeln!(text, "real Kafka, Cassandra and S3 server, one process per service; the people are made up\n");
     let _ = writeln!(text, "             {:>12}{:>12}{:>12}{:>12}", "events", "items", "alerts", "pushes");
     let _ = writeln!(text, "  a second   {:>12.1}{:>12.1}{:>12.1}{:>12.1}", rates[0], rates[1], rates[2], rates[3]);
     let [a, b, c, d] = frame.totals;
@@ -113,7 +115,9 @@ fn render(frame: &Frame, rates: [f64; 4]) -> String {
         "  oracle, pushes            checked {checked}   missing {missing}   misdirected {misdirected}   doubled {doubled}"
     );
     let [checked, wrong] = frame.reads_judged;
-    let _ = writeln!(text, "  oracle, feeds             checked {checked}   wrong {wrong}\n");
+    let _ = writeln!(text, "  oracle, feeds             checked {checked}   wrong {wrong}");
+    let [stored, fetched, wrong] = frame.media;
+    let _ = writeln!(text, "  oracle, media             stored {stored}   fetched {fetched}   wrong {wrong}\n");
     let _ = writeln!(text, "  {}", frame.resident);
     for line in &frame.reached {
         let _ = writeln!(text, "    {line}");
@@ -132,7 +136,8 @@ mod tests {
         let at = |s, n| Frame { up: Duration::from_secs(s), totals: [n, 0.0, 0.0, 0.0], ..Frame::default() };
         screen.rates(&at(0, 0.0));
         assert_eq!(screen.rates(&at(4, 20.0))[0], 5.0);
-        let text = render(&Frame { pushes_judged: [9, 1, 2, 3], ..at(4, 20.0) }, [5.0; 4]);
+        let text = render(&Frame { pushes_judged: [9, 1, 2, 3], media: [4, 5, 6], ..at(4, 20.0) }, [5.0; 4]);
         assert!(text.contains("checked 9   missing 1   misdirected 2   doubled 3"), "{text}");
+        assert!(text.contains("stored 4   fetched 5   wrong 6"), "{text}");
     }
 }

@@ -9,7 +9,10 @@ use porchlight_standins::phones::{Phones, Push};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::people::Resident;
+use super::{
+    life::News,
+    people::{Camera, Resident},
+};
 
 /// One deployment's whole course, as the oracle needs it.
 #[derive(Debug)]
@@ -48,8 +51,12 @@ impl Witness {
             },
         );
         for camera in &resident.cameras {
-            let device =
-                Device { household: resident.household, position: degrees(camera.at), shares: camera.shares.clone() };
+            let device = Device {
+                household: resident.household,
+                position: degrees(camera.at),
+                shares: camera.shares.clone(),
+                shares_media: camera.shares_media,
+            };
             self.world.device(camera.device, device);
         }
     }
@@ -57,6 +64,37 @@ impl Witness {
     /// An event that was acknowledged.
     pub fn accepted(&mut self, device: Uuid, body: &Value, received_at_ms: i64) {
         self.world.accepted(device, body, received_at_ms);
+    }
+
+    /// What a camera got into the log; the id of a media.
+    pub fn note(&mut self, camera: &Camera, news: &News) -> Option<Uuid> {
+        match news {
+            News::Event { body, received_at, in_doubt } => {
+                if *in_doubt {
+                    self.world.accepted_in_doubt(camera.device, body, received_at.0);
+                } else {
+                    self.world.accepted(camera.device, body, received_at.0);
+                }
+                None
+            }
+            News::Media { event, file, received_at } => {
+                let bytes = file.bytes.len() as u64;
+                Some(self.stored(camera.device, *event, file.kind, &file.sha256(), bytes, received_at.0))
+            }
+        }
+    }
+
+    /// A clip or thumbnail that was completed (see [`World::stored`]).
+    pub fn stored(
+        &mut self,
+        device: Uuid,
+        event: Uuid,
+        kind: &str,
+        sha256_hex: &str,
+        bytes: u64,
+        received_at_ms: i64,
+    ) -> Uuid {
+        self.world.stored(device, event, kind, sha256_hex, bytes, received_at_ms)
     }
 
     /// Reads what the phones got since the last time.
@@ -82,6 +120,21 @@ impl Witness {
     /// Judges a whole feed (see [`World::judge_feed`]).
     pub fn judge_feed(&self, subject: &str, items: &[Value], since_ms: i64, until_ms: i64) -> ReadVerdict {
         self.world.judge_feed(subject, items, since_ms, until_ms)
+    }
+
+    /// Judges a whole stream (see [`World::judge_stream`]).
+    pub fn judge_stream(&self, subject: &str, items: &[Value], since_ms: i64, until_ms: i64) -> ReadVerdict {
+        self.world.judge_stream(subject, items, since_ms, until_ms)
+    }
+
+    /// Judges what a person was answered about a clip or thumbnail (see [`World::judge_media`]).
+    pub fn judge_media(&self, subject: &str, media: Uuid, answer: Option<&Value>, now_ms: i64) -> ReadVerdict {
+        self.world.judge_media(subject, media, answer, now_ms)
+    }
+
+    /// Whether a person may fetch a clip or thumbnail.
+    pub fn may_fetch(&self, subject: &str, media: Uuid) -> bool {
+        !self.world.judge_media(subject, media, None, i64::MAX).wrong.is_empty()
     }
 
     /// The oracle itself.

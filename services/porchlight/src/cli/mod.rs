@@ -2,6 +2,8 @@
 //! file writes and decides exit codes.
 
 mod config;
+mod grant_key;
+mod media;
 mod neighborhoods;
 mod operator;
 mod output;
@@ -15,6 +17,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Parser, Subcommand, error::ErrorKind};
 use porchlight_bus::KafkaConfig;
 use porchlight_chassis::{config::LogConfig, telemetry};
+use porchlight_clips::S3Config;
 use porchlight_store::CqlConfig;
 
 use output::{progress, say};
@@ -40,7 +43,7 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Kafka and Cassandra on this machine, for trying and testing.
+    /// Kafka, Cassandra and an S3 server on this machine, for trying and testing.
     #[command(subcommand)]
     Servers(servers::Command),
     /// The tables.
@@ -58,6 +61,12 @@ enum Command {
     /// The key by which push services know this deployment (VAPID, RFC 8292).
     #[command(subcommand)]
     Vapid(vapid::Command),
+    /// The key that signs grants of uploads.
+    #[command(subcommand)]
+    GrantKey(grant_key::Command),
+    /// The clips and thumbnails on disk.
+    #[command(subcommand)]
+    Media(media::Command),
     /// A whole network on this machine, with people in it.
     City(crate::city::Args),
     /// Print every setting of a program, its default and what it means.
@@ -73,13 +82,16 @@ pub enum Failure {
     /// It did not work out.
     #[error("{0}")]
     Failed(String),
+    /// It was done, and what it found is not as it should be: the report, which is the result.
+    #[error("{0}")]
+    Found(String),
 }
 
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(USAGE),
-            Self::Failed(_) => ExitCode::FAILURE,
+            Self::Failed(_) | Self::Found(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -90,6 +102,8 @@ impl Failure {
 struct Config {
     kafka: KafkaConfig,
     cql: CqlConfig,
+    /// Not checked when it is read: few commands need it, and they do.
+    s3: S3Config,
 }
 
 impl Config {
@@ -119,7 +133,10 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            progress(&format!("porchlight: {failure}"));
+            match &failure {
+                Failure::Found(report) => say(report),
+                Failure::Usage(_) | Failure::Failed(_) => progress(&format!("porchlight: {failure}")),
+            }
             failure.exit_code()
         }
     }
@@ -135,6 +152,8 @@ fn run(cli: Cli) -> Result<String, Failure> {
         Command::Servers(command) => servers::run(command),
         Command::Config(args) => Ok(config::run(args)),
         Command::Vapid(command) => Ok(vapid::run(command)),
+        Command::GrantKey(command) => Ok(grant_key::run(command)),
+        Command::Media(command) => wait_for(media::run(command, config()?)),
         Command::Schema(command) => wait_for(schema::run(command, config()?)),
         Command::Topics(command) => wait_for(topics::run(command, config()?)),
         Command::Operator(command) => wait_for(operator::run(command, config()?)),
@@ -181,11 +200,13 @@ mod tests {
     fn the_defaults_are_complete() {
         let config: Config = porchlight_chassis::config::load(crate::DEFAULT_TOML, None, []).unwrap();
         config.kafka.check().unwrap();
+        assert!(config.s3.check().unwrap_err().contains("s3.access_key_id"), "all that is missing");
     }
 
     #[test]
     fn what_cannot_be_differs_from_what_failed() {
         assert_eq!(Failure::Usage(String::new()).exit_code(), ExitCode::from(64));
         assert_eq!(Failure::Failed(String::new()).exit_code(), ExitCode::from(1));
+        assert_eq!(Failure::Found(String::new()).exit_code(), ExitCode::from(1));
     }
 }

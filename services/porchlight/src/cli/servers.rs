@@ -1,4 +1,4 @@
-//! `porchlight servers`: Kafka and Cassandra on this machine.
+//! `porchlight servers`: Kafka, Cassandra and an S3 server on this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,8 @@ use super::{Failure, output::progress};
 pub(super) enum Command {
     /// Start them (those that do not run yet), and print how to reach them.
     ///
-    /// The first start fetches them with Maven into a cache outside the tree ($PORCHLIGHT_CACHE, else ~/.cache/porchlight).
+    /// The first start fetches two with Maven and builds the third with Go, which takes minutes, into a cache outside the
+    /// tree ($PORCHLIGHT_CACHE, else ~/.cache/porchlight).
     #[command(after_help = "Examples:\n  porchlight servers up\n  eval \"$(porchlight servers up)\"   \
         # and let this shell's commands and tests find them")]
     Up(Dir),
@@ -42,18 +43,29 @@ pub(super) fn run(command: Command) -> Result<String, Failure> {
 /// Lines that a shell can evaluate.
 fn describe(dir: &Path, servers: &Servers) -> Result<String, String> {
     let dir = dir.canonicalize().map_err(|e| format!("{}: {e}", dir.display()))?;
-    let quoted = |text: String| format!("'{}'", text.replace('\'', r"'\''"));
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     Ok(format!(
-        "# kafka {}, cassandra {}; data and logs in {}\n\
+        "# kafka {}, cassandra {}, s3 {}; data and logs in {}\n\
          export PORCHLIGHT_TEST_SERVERS={}\n\
          export PORCHLIGHT_KAFKA__BOOTSTRAP_SERVERS={}\n\
-         export PORCHLIGHT_CQL__CONTACT_POINTS={}\n",
+         export PORCHLIGHT_CQL__CONTACT_POINTS={}\n\
+         export PORCHLIGHT_S3__ENDPOINT={}\n\
+         export PORCHLIGHT_S3__REGION={}\n\
+         export PORCHLIGHT_S3__BUCKET={}\n\
+         export PORCHLIGHT_S3__ACCESS_KEY_ID={}\n\
+         export PORCHLIGHT_S3__SECRET_ACCESS_KEY={}\n",
         servers.kafka,
         servers.cassandra,
+        servers.s3.endpoint,
         dir.display(),
-        quoted(dir.join("servers.json").display().to_string()),
-        quoted(servers.kafka.clone()),
-        quoted(format!("[\"{}\"]", servers.cassandra)),
+        quoted(&dir.join("servers.json").display().to_string()),
+        quoted(&servers.kafka),
+        quoted(&format!("[\"{}\"]", servers.cassandra)),
+        quoted(&servers.s3.endpoint),
+        quoted(&servers.s3.region),
+        quoted(&servers.s3.bucket),
+        quoted(&servers.s3.access_key_id),
+        quoted(&servers.s3.secret_access_key),
     ))
 }
 
@@ -61,16 +73,27 @@ fn describe(dir: &Path, servers: &Servers) -> Result<String, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use porchlight_standins::servers::S3Server;
 
     #[test]
     fn a_shell_reads_back_what_is_printed() {
         let dir = tempfile::Builder::new().prefix("it's ").tempdir().unwrap();
-        let servers = Servers { kafka: "127.0.0.1:1".into(), cassandra: "127.0.0.1:2".into(), pids: [].into() };
+        let s3 = S3Server {
+            endpoint: "http://127.0.0.1:3".into(),
+            bucket: "b".into(),
+            region: "r".into(),
+            access_key_id: "id".into(),
+            secret_access_key: "it's $secret".into(),
+        };
+        let servers = Servers { kafka: "127.0.0.1:1".into(), cassandra: "127.0.0.1:2".into(), s3, pids: [].into() };
+        let names = "TEST_SERVERS KAFKA__BOOTSTRAP_SERVERS CQL__CONTACT_POINTS S3__ENDPOINT S3__REGION S3__BUCKET \
+                     S3__ACCESS_KEY_ID S3__SECRET_ACCESS_KEY";
         let script = describe(dir.path(), &servers).unwrap()
-            + "echo \"$PORCHLIGHT_TEST_SERVERS|$PORCHLIGHT_KAFKA__BOOTSTRAP_SERVERS|$PORCHLIGHT_CQL__CONTACT_POINTS\"";
+            + &names.split(' ').map(|name| format!("echo \"$PORCHLIGHT_{name}\"\n")).collect::<String>();
         let said = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
         let file = dir.path().canonicalize().unwrap().join("servers.json");
-        let expected = format!("{}|127.0.0.1:1|[\"127.0.0.1:2\"]\n", file.display());
+        let expected =
+            format!("{}\n127.0.0.1:1\n[\"127.0.0.1:2\"]\nhttp://127.0.0.1:3\nr\nb\nid\nit's $secret\n", file.display());
         assert_eq!(String::from_utf8(said.stdout).unwrap(), expected);
     }
 }

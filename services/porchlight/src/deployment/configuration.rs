@@ -1,8 +1,9 @@
 //! What each process is told: only what differs from the defaults that it carries.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use porchlight_bus::KafkaConfig;
+use porchlight_clips::S3Config;
 use porchlight_standins::servers::Servers;
 use porchlight_store::CqlConfig;
 
@@ -11,9 +12,9 @@ use super::Service;
 /// What a deployment is connected to.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Prefix of topics and groups, and the keyspace: lower-case letters, digits and `_`.
+    /// Prefix of topics, groups and objects, and the keyspace: lower-case letters, digits and `_`.
     pub name: String,
-    /// Kafka and Cassandra.
+    /// Kafka, Cassandra and the S3 server.
     pub servers: Servers,
     /// Of the delete-policy topics.
     pub partitions: i32,
@@ -23,6 +24,17 @@ pub struct Settings {
     pub recorder: String,
     /// Log filter of every service.
     pub log_filter: String,
+    /// Lines of the `[retention]` section of geo-index that differ from its defaults, as TOML. Empty: none.
+    pub retention: String,
+    /// Lines of the `[gateway]` section that differ from its defaults, as TOML. Empty: none.
+    pub gateway: String,
+}
+
+/// The files of a deployment's keys.
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) vapid: PathBuf,
+    pub(super) grant: PathBuf,
 }
 
 /// The sections of the command line's own configuration.
@@ -31,6 +43,7 @@ pub struct Settings {
 pub(super) struct ClientDefaults {
     pub(super) kafka: KafkaConfig,
     pub(super) cql: CqlConfig,
+    pub(super) s3: S3Config,
 }
 
 pub(super) fn client_defaults() -> ClientDefaults {
@@ -41,7 +54,7 @@ pub(super) fn client_defaults() -> ClientDefaults {
 impl Settings {
     /// The file for one process, as TOML. `listen`: a section, the address to listen on, and the file that is to hold
     /// the address it got.
-    pub(super) fn file(&self, service: Service, listen: &[(&str, String, &Path)], vapid_key: &Path) -> String {
+    pub(super) fn file(&self, service: Service, listen: &[(&str, String, &Path)], keys: &Keys) -> String {
         let mut toml = format!("[log]\nformat = \"json\"\nfilter = {:?}\n", self.log_filter);
         for (section, address, file) in listen {
             let file = file.display().to_string();
@@ -53,19 +66,35 @@ impl Settings {
             kafka.bootstrap_servers, kafka.topic_prefix, kafka.group_prefix
         );
         match service {
-            Service::Ingest => {}
-            Service::GeoIndex => toml += &self.cql_section(),
-            Service::Notification => toml += &(self.cql_section() + &self.push_section(vapid_key)),
+            Service::Ingest => {
+                toml += &self.s3_section();
+                toml += &format!("[media]\ngrant_key_file = {:?}\n", keys.grant.display().to_string());
+            }
+            Service::GeoIndex => {
+                toml += &(self.cql_section() + &self.s3_section());
+                toml += &format!("[retention]\n{}\n", self.retention);
+            }
+            Service::Notification => toml += &(self.cql_section() + &self.push_section(&keys.vapid)),
             Service::Gateway => {
-                toml += &(self.cql_section() + &self.push_section(vapid_key));
+                toml += &(self.cql_section() + &self.s3_section() + &self.push_section(&keys.vapid));
                 toml += &format!(
                     "[auth]\nissuer = {:?}\naudience = {:?}\n",
                     self.issuer,
                     porchlight_standins::issuer::Issuer::AUDIENCE
                 );
+                toml += &format!("[gateway]\n{}\n", self.gateway);
             }
         }
         toml
+    }
+
+    fn s3_section(&self) -> String {
+        let s3 = self.s3();
+        format!(
+            "[s3]\nendpoint = {:?}\nregion = {:?}\nbucket = {:?}\nprefix = {:?}\naccess_key_id = {:?}\n\
+             secret_access_key = {:?}\n",
+            s3.endpoint, s3.region, s3.bucket, s3.prefix, s3.access_key_id, s3.secret_access_key
+        )
     }
 
     fn cql_section(&self) -> String {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use porchlight_bus::KafkaConfig;
+use porchlight_clips::S3Config;
 use porchlight_standins::servers::Servers;
 use porchlight_store::CqlConfig;
 
@@ -111,6 +112,11 @@ impl Deployment {
         self.processes.get(&(service, n)).and_then(Process::admin).unwrap_or_default()
     }
 
+    /// The process id of a process that runs.
+    pub fn pid(&self, service: Service, n: usize) -> Option<u32> {
+        self.processes.get(&(service, n)).and_then(Process::pid)
+    }
+
     /// The log file of a process.
     pub fn log(&self, service: Service, n: usize) -> PathBuf {
         self.processes.get(&(service, n)).map(Process::log).unwrap_or_default()
@@ -184,6 +190,20 @@ impl Settings {
             ..configuration::client_defaults().cql
         }
     }
+
+    /// The store of objects, as the services are told.
+    pub fn s3(&self) -> S3Config {
+        let server = self.servers.s3.clone();
+        S3Config {
+            endpoint: server.endpoint,
+            region: server.region,
+            bucket: server.bucket,
+            prefix: format!("{}/", self.name),
+            access_key_id: server.access_key_id,
+            secret_access_key: server.secret_access_key,
+            ..configuration::client_defaults().s3
+        }
+    }
 }
 
 /// A name that no other deployment on the same servers has: of topics, groups and keyspace.
@@ -203,6 +223,15 @@ pub fn clear(dir: &Path) -> Result<(), String> {
 impl Settings {
     /// Settings of a deployment named `name` on these servers.
     pub fn new(name: String, servers: Servers) -> Self {
-        Self { name, servers, partitions: 4, issuer: String::new(), recorder: String::new(), log_filter: "info".into() }
+        Self {
+            name,
+            servers,
+            partitions: 4,
+            issuer: String::new(),
+            recorder: String::new(),
+            log_filter: "info".into(),
+            retention: String::new(),
+            gateway: String::new(),
+        }
     }
 }

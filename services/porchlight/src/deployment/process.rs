@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Service, Settings};
+use super::{Service, Settings, configuration::Keys};
 
 #[derive(Debug)]
 pub(super) struct Process {
@@ -26,9 +26,13 @@ impl Process {
     pub(super) fn prepare(dir: &Path, service: Service, n: usize, settings: &Settings) -> Result<Self, String> {
         let name = format!("{}-{n}", service.name());
         let process = Self { service, name, dir: dir.to_owned(), settings: settings.clone(), child: None };
-        let vapid_key = process.vapid_key();
-        if !vapid_key.exists() {
-            write(&vapid_key, &porchlight_push::mint_vapid_key())?;
+        // Once, for all processes and for ever: whoever was given something under a key comes back with it.
+        let keys = process.keys();
+        if !keys.vapid.exists() {
+            write(&keys.vapid, &porchlight_push::mint_vapid_key())?;
+        }
+        if !keys.grant.exists() {
+            write(&keys.grant, &porchlight_clips::GrantKey::generate())?;
         }
         for stale in ["admin", "api"] {
             let _ = std::fs::remove_file(process.file(stale));
@@ -36,8 +40,13 @@ impl Process {
         Ok(process)
     }
 
-    fn vapid_key(&self) -> PathBuf {
-        self.dir.join("vapid.key")
+    /// Its process id while it runs.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    fn keys(&self) -> Keys {
+        Keys { vapid: self.dir.join("vapid.key"), grant: self.dir.join("grant.key") }
     }
 
     /// Any port at first; the same again after a restart, where its clients look for it.
@@ -48,7 +57,7 @@ impl Process {
         if self.service.has_api() {
             listen.push(("http", address(&api), api.as_path()));
         }
-        let toml = self.settings.file(self.service, &listen, &self.vapid_key());
+        let toml = self.settings.file(self.service, &listen, &self.keys());
         write(&self.file("toml"), &toml)
     }
 

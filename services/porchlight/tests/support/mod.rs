@@ -1,6 +1,9 @@
 //! What the end-to-end tests share: a city on the shared servers, its witness, and patience that ends.
 #![allow(dead_code, unreachable_pub)] // each test file uses a part of it
 
+pub mod sse;
+pub mod uploads;
+
 use std::{
     future::Future,
     time::{Duration, Instant},
@@ -12,7 +15,7 @@ use porchlight::{
         people::{Camera, Resident},
         witness::Witness,
     },
-    deployment::{Service, unique_name},
+    deployment::{Service, Settings, unique_name},
 };
 use porchlight_domain::Timestamp;
 use porchlight_geofence::Point;
@@ -41,8 +44,19 @@ pub struct Scene {
 
 impl Scene {
     pub async fn new(stem: &str, drawn: &[&str], replicas: impl Fn(Service) -> usize) -> Self {
+        Self::with(stem, drawn, replicas, |_| {}).await
+    }
+
+    /// With settings changed by `adapt`.
+    pub async fn with(
+        stem: &str,
+        drawn: &[&str],
+        replicas: impl Fn(Service) -> usize,
+        adapt: impl FnOnce(&mut Settings),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let city = City::found(dir.path(), &unique_name(stem), servers(), replicas, &|_| {}).await.expect("a city");
+        let city = City::found_with(dir.path(), &unique_name(stem), servers(), replicas, adapt, &|_| {}).await;
+        let city = city.expect("a city");
         let mut witness = Witness::default();
         let drawn: Vec<Town> = towns(MASSACHUSETTS).into_iter().filter(|t| drawn.contains(&t.name.as_str())).collect();
         for (town, (id, _)) in drawn.iter().zip(city.draw(&drawn, |_| {}).await.expect("drawn")) {
@@ -142,6 +156,8 @@ pub fn household(
                 name: "Front door",
                 at: Point { x: at.x + 900, y: at.y - 700 },
                 shares: shares.to_vec(),
+                clips: false,
+                shares_media: false,
             })
             .into_iter()
             .collect(),
@@ -162,4 +178,21 @@ pub fn event(kind: &str, labels: &[&str], at: Timestamp) -> Value {
 /// The id under which a scene knows a town.
 pub fn town_id(name: &str) -> Uuid {
     neighborhood_id(name)
+}
+
+/// What a process holds in memory, bytes (`VmRSS`).
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says so");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+/// Lets this process, and those it starts, open so many files.
+pub fn raise_open_files(to: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_some_and(|current| current < to) {
+        let wanted = Rlimit { current: Some(to), maximum: now.maximum.map(|most| most.max(to)) };
+        setrlimit(Resource::Nofile, wanted).expect("root, or a hard limit that is high enough");
+    }
 }
