@@ -33,7 +33,7 @@ async fn a_completed_upload_is_in_the_log_with_all_that_is_true_of_its_device() 
             "media": media,
             "upload": {
                 "method": "PUT",
-                "url": format!("https://clips.invalid/media/{}/{media}?{SIGNATURE}", api.device.id),
+                "url": format!("https://clips.invalid/media/{media}?{SIGNATURE}"),
                 "headers": {"content-length": "1234", "content-type": "video/mp4"},
                 "expires_at": "2026-05-01T17:08:02.000Z",
             },
@@ -209,6 +209,19 @@ async fn what_was_not_put_as_granted_is_never_a_media() {
     assert_eq!((api.stored(), api.objects()), (vec![], 1));
     api.vault.put(api.key(&granted), BYTES, Some(SHA256));
     assert_eq!(api.complete(&granted.media, &granted.token).await.status, 200, "no refusal is remembered");
+}
+
+#[tokio::test]
+async fn an_object_that_lay_there_for_more_than_a_day_is_not_completed() {
+    let api = api();
+    let granted = api.put().await;
+    let put_at = |age_ms: i64| common::NOW.plus_ms(-age_ms);
+    api.vault.put_long_ago(api.key(&granted), BYTES, Some(SHA256), put_at(86_400_001));
+    assert_eq!(api.complete(&granted.media, &granted.token).await.code(), (409, "upload_too_old"));
+    // The sweep removes it; it may have been completed before, at another process.
+    assert_eq!((api.stored(), api.objects()), (vec![], 1));
+    api.vault.put_long_ago(api.key(&granted), BYTES, Some(SHA256), put_at(86_400_000));
+    assert_eq!(api.complete(&granted.media, &granted.token).await.status, 200);
 }
 
 #[tokio::test]

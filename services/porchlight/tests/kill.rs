@@ -78,7 +78,11 @@ async fn g2_each_service_is_killed_under_load() {
             Logged::Media(media) => drop(media_log.insert(media.id)),
         }
     }
-    assert!(!stored.is_empty() && stored.is_subset(&media_log), "completed and lost: {:?}", stored.difference(&media_log));
+    assert!(
+        !stored.is_empty() && stored.is_subset(&media_log),
+        "completed and lost: {:?}",
+        stored.difference(&media_log)
+    );
     let lost: Vec<_> = acknowledged.iter().filter(|id| !log.contains_key(id)).collect();
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
 

@@ -39,13 +39,7 @@ fn two_gateways(service: Service) -> usize {
 
 /// Watches as an app does, and is killed (its connection dropped without a word) at random until `kills` are done and
 /// `stop` says so.
-async fn watch(
-    bases: Vec<String>,
-    resident: Resident,
-    seed: u64,
-    app: Arc<Mutex<App>>,
-    stop: CancellationToken,
-) -> usize {
+async fn watch(bases: Vec<String>, resident: Resident, seed: u64, app: Arc<Mutex<App>>, stop: CancellationToken) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut kills = 0;
     while !stop.is_cancelled() {
@@ -71,12 +65,12 @@ async fn watch(
             }
         }
         kills += 1;
+        app.lock().unwrap_or_else(PoisonError::into_inner).kills = kills;
         drop(connection);
         if kills < KILLS {
             tokio::time::sleep(Duration::from_millis(rng.random_range(0..250))).await;
         }
     }
-    kills
 }
 
 /// Tells the witness; the event, if it is one of the first camera.
@@ -118,9 +112,11 @@ async fn a_stream_that_is_killed_100_times_misses_nothing_and_shows_nothing_twic
     let load = tokio::spawn(life::live(cameras.clone(), evening, 6.0, accepted, tally.clone(), end.clone()));
     let file = uploads::thumbnail(9);
     let mut last = None;
-    // Long enough for every watcher's kills: some 0.45 s each.
-    let until = Instant::now() + Duration::from_secs(50);
-    while Instant::now() < until {
+    // Until every watcher was killed so often: some 0.5 s each.
+    let until = Instant::now() + 3 * PATIENCE;
+    let killed = || watchers.iter().map(|(_, app, _)| app.lock().unwrap_or_else(PoisonError::into_inner).kills).min();
+    while killed() < Some(KILLS) {
+        assert!(Instant::now() < until, "killed {:?} times", killed());
         while let Ok(accepted) = news.try_recv() {
             last = note(&mut scene, &cameras, &accepted).or(last);
         }
@@ -154,8 +150,7 @@ async fn a_stream_that_is_killed_100_times_misses_nothing_and_shows_nothing_twic
     }
     stop.cancel();
     for (resident, app, task) in watchers {
-        let kills = task.await.expect("the watcher ended");
-        assert!(kills >= KILLS, "{}: killed {kills} times", resident.subject);
+        task.await.expect("the watcher ended");
         let app = app.lock().unwrap_or_else(PoisonError::into_inner);
         assert_eq!(app.shown.is_empty(), resident.subject == "stranger", "{}", resident.subject);
         assert!(resident.subject == "stranger" || app.repeats > 0, "resuming overlaps");
@@ -170,7 +165,8 @@ async fn g1_a_move_or_a_revoked_share_takes_effect_on_an_open_stream_within_5_s(
     let owner = scene.settle(&at_home).await;
     let at_neighbors = household("neighbor", "Malden", -71.0560, 42.4270, None);
     let neighbor = scene.settle(&at_neighbors).await;
-    let quincy = scene.settle(&household("quincy", "Quincy", -71.0023, 42.2529, Some(&["person"]))).await;
+    let at_quincy = household("quincy", "Quincy", -71.0023, 42.2529, Some(&["person"]));
+    let quincy = scene.settle(&at_quincy).await;
     let camera = owner.cameras[0].clone();
 
     // The app writes to one gateway and watches at the other.
@@ -205,14 +201,11 @@ async fn g1_a_move_or_a_revoked_share_takes_effect_on_an_open_stream_within_5_s(
     // Quincy's camera shares nothing any more.
     let body = json!({
         "name": "Front door",
-        "home": quincy.cameras[0].chosen,
+        "home": at_quincy.home,
         "position": position(there.at.x, there.at.y),
         "neighborhood_labels": [],
     });
     let path = format!("/v1/devices/{}", there.chosen);
-    let registered = quincy.app.get(&path).await.and_then(Answer::ok).expect("its device");
-    let mut body = body;
-    body["home"] = quincy_home(&quincy, &registered).await.to_string().into();
     quincy.app.put(&path, &body).await.and_then(Answer::ok).expect("revoked");
     tokio::time::sleep(Duration::from_secs(5)).await;
     let private = event("ding", &["person"], SystemClock.now());
@@ -221,13 +214,6 @@ async fn g1_a_move_or_a_revoked_share_takes_effect_on_an_open_stream_within_5_s(
     let mut own = Connection::open(&base, quincy.app.token(), None).await.expect("a stream");
     eventually_item(&mut own, &private, there.device).await;
     scene.end().await;
-}
-
-/// The id under which the resident chose the home that a device belongs to.
-async fn quincy_home(resident: &Resident, device: &serde_json::Value) -> Uuid {
-    let homes = resident.app.pages("/v1/homes", "homes").await.expect("homes");
-    let home = homes.iter().find(|home| home["home"] == device["home"]).expect("the device's home");
-    home["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
 }
 
 /// Reads until the item that an event opened comes by.
@@ -243,6 +229,7 @@ async fn eventually_item(stream: &mut Connection, event: &serde_json::Value, dev
 }
 
 /// What a gateway holds for a watcher who has nothing to see. The limit is checked, and the number printed, in one run.
+#[allow(clippy::print_stdout)] // the number is what it is for
 #[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_idle_streams_fit_into_little_memory() {
     const STREAMS: usize = 5_000;
@@ -253,18 +240,22 @@ async fn five_thousand_idle_streams_fit_into_little_memory() {
         &["Malden"],
         |_| 1,
         |settings| {
-            settings.gateway = format!("max_streams = {0}\nmax_streams_per_resident = {0}\n", STREAMS + 1_000);
+            settings.gateway = "max_streams = 6000\nmax_streams_per_resident = 1000\n".to_owned();
         },
     )
     .await;
     let owner = scene.settle(&household("owner", "Malden", -71.0662, 42.4251, Some(&[]))).await;
-    let neighbor = scene.settle(&household("neighbor", "Malden", -71.0560, 42.4270, None)).await;
+    let mut tokens = Vec::new();
+    for n in 0..8 {
+        let neighbor = scene.settle(&household(&format!("neighbor {n}"), "Malden", -71.0560, 42.4270, None)).await;
+        tokens.push(neighbor.app.token().to_owned());
+    }
     let base = scene.city.deployment.api(Service::Gateway, 0);
     let pid = scene.city.deployment.pid(Service::Gateway, 0).expect("it runs");
     // The first ones fill pools and caches that are there once.
-    let mut streams = open_many(&base, neighbor.app.token(), 200).await;
+    let mut streams = open_many(&base, &tokens, 200).await;
     let before = support::resident_bytes(pid);
-    streams.extend(open_many(&base, neighbor.app.token(), STREAMS).await);
+    streams.extend(open_many(&base, &tokens, STREAMS).await);
     let after = support::resident_bytes(pid);
     let each = after.saturating_sub(before) / STREAMS as u64;
     println!("{STREAMS} idle streams: {each} bytes each, gateway {} MiB in all", after >> 20);
@@ -281,18 +272,21 @@ async fn five_thousand_idle_streams_fit_into_little_memory() {
         let metrics =
             reqwest::get(format!("{}/metrics", scene.city.deployment.admin(Service::Gateway, 0))).await.ok()?;
         let text = metrics.text().await.ok()?;
-        let open =
-            text.lines().find_map(|l| l.strip_prefix("porchlight_gateway_streams_open "))?.parse::<u64>().ok()?;
+        let open = text.lines().find_map(|l| l.strip_prefix("porchlight_gateway_streams "))?.parse::<u64>().ok()?;
         (open <= 1).then_some(())
     })
     .await;
     scene.end().await;
 }
 
-async fn open_many(base: &str, token: &str, count: usize) -> Vec<Connection> {
+/// Spread over these people.
+async fn open_many(base: &str, tokens: &[String], count: usize) -> Vec<Connection> {
     let http = reqwest::Client::new();
     futures::stream::iter(0..count)
-        .map(|_| async { Connection::open_by(&http, base, token, None).await.expect("a stream") })
+        .map(|n| (n, http.clone()))
+        .map(|(n, http)| async move {
+            Connection::open_by(&http, base, &tokens[n % tokens.len()], None).await.expect("a stream")
+        })
         .buffer_unordered(32)
         .collect()
         .await

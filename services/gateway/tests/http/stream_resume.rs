@@ -4,6 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use futures::FutureExt as _;
 use porchlight_domain::{Clock as _, Item, Point, place::Degrees};
+use serde_json::json;
 
 use super::stream::{id, live, refused, world};
 use crate::support::{

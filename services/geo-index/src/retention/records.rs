@@ -7,9 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use porchlight_clips::{
-    sweep::{Record, Records},
-};
+use porchlight_clips::sweep::{Record, Records};
 use porchlight_domain::{Clock as _, DeviceId, MediaId, Plan, SystemClock, Timestamp};
 use porchlight_store::{MediaIndex, MediaRow, Read, Registry, StoreError, Sweep};
 use uuid::Uuid;

@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 use porchlight_clips::{Grant, Object, Stat, Upload, Vault, VaultError};
 use porchlight_domain::{
-    Cell, ChosenId, Cleared, Device, DeviceId, Home, HomeId, HouseholdId, Media, MediaId, NeighborhoodId, NeighborhoodRef,
-    Plan, Point, Resident, ResidentId, SharingPolicy, Timestamp, Version, view::MediaView,
+    Cell, ChosenId, Cleared, Device, DeviceId, Home, HomeId, HouseholdId, Media, MediaId, NeighborhoodId,
+    NeighborhoodRef, Plan, Point, Resident, ResidentId, SharingPolicy, Timestamp, Version, view::MediaView,
 };
 use porchlight_store::{Household, Intent, PlacedHome, Read, Registry, StoreError, Written};
 use porchlight_wire::NeighborhoodRecord;

@@ -25,7 +25,7 @@ pub struct FakeVault {
 impl FakeVault {
     /// As if somebody had put it.
     pub fn put(&self, media: MediaId, bytes: u64, sha256: Option<ContentHash>) {
-        self.put_long_ago(media, bytes, sha256, SystemClock.now().max(NOW));
+        self.put_long_ago(media, bytes, sha256, SystemClock.now().max(super::NOW));
     }
 
     pub fn put_long_ago(&self, media: MediaId, bytes: u64, sha256: Option<ContentHash>, put_at: Timestamp) {

@@ -91,6 +91,8 @@ pub struct App {
     pub last_event_id: Option<String>,
     /// What was shown, in its order, repeats dropped.
     pub shown: Vec<Value>,
+    /// How many of its connections were dropped without a word.
+    pub kills: usize,
     /// How many repeats were dropped.
     pub repeats: usize,
     have: BTreeMap<(String, u64), ()>,
