@@ -57,6 +57,7 @@ pub(crate) fn hint(lane: Lane, revision: u32, to_neighbor: bool, expires_at: Tim
         shared_labels: labels,
         created_at: expires_at.plus_ms(-60_000),
         expires_at,
+        stream_only: false,
     };
     let viewer = Viewer {
         resident: ResidentId(Uuid::from_u128(4)),
