@@ -117,7 +117,8 @@ pub fn start(config: &Config, health: &Health, manager: &mut Manager) -> Result<
     let condition = health.condition("store", Some(STORE_STALE));
     let store = keep_store(cql, assemble, assembled, condition, manager.token(Phase::Base));
     manager.spawn("store", Phase::Base, ended_well(store));
-    manager.spawn("api", Phase::Intake, serve(listen, app.clone(), manager.token(Phase::Intake)));
+    let listening = health.condition("api", None);
+    manager.spawn("api", Phase::Intake, serve(listen, app.clone(), listening, manager.token(Phase::Intake)));
     let streams = stream(alerts, app.clone(), manager.token(Phase::Work));
     manager.spawn("streams", Phase::Work, ended_well(streams));
     let reconciled = reconcile(reconcile_every, kafka_config, app.clone(), manager.token(Phase::Work));
@@ -184,11 +185,13 @@ async fn ready(mut app: watch::Receiver<Option<App>>, shutdown: &CancellationTok
 async fn serve(
     config: HttpConfig,
     app: watch::Receiver<Option<App>>,
+    listening: Condition,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
     let Some(app) = ready(app, &shutdown).await else { return Ok(()) };
     let (router, document) = app.router();
-    http::serve(&config, router, document, |_| {}, shutdown).await
+    // Ready means that somebody listens: the store is there a moment before that.
+    http::serve(&config, router, document, move |_| listening.set(Ok(())), shutdown).await
 }
 
 async fn reconcile(
