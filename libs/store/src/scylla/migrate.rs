@@ -34,8 +34,10 @@ const LOCK_TTL: Duration = Duration::from_secs(60);
 const _: () = assert!(LOCK_TTL.as_secs() > STATEMENT_TIMEOUT.as_secs() + AGREEMENT_TIMEOUT.as_secs());
 /// How long to wait for another holder: longer than a dead one's lock lives.
 const LOCK_PATIENCE: Duration = Duration::from_secs(90);
-/// How often to ask for the lock meanwhile.
-const LOCK_RETRY: Duration = Duration::from_millis(250);
+/// How long a keyspace whose row is there may take to be usable.
+const KEYSPACE_PATIENCE: Duration = Duration::from_secs(10);
+/// How often to try again meanwhile.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// What was applied, when, and the checksum of its statements.
 const MIGRATIONS_TABLE: &str =
@@ -148,7 +150,14 @@ impl<'a> Definer<'a> {
                 .await?;
             self.run(&create_keyspace(name, &config.datacenter, replication, is_scylla)).await?;
         }
-        self.cql.session().use_keyspace(name, false).await.map_err(|e| errors::of_keyspace(&e))
+        // Another caller may be creating it at this moment: its row is there a moment before the node knows of it.
+        let until = Instant::now() + KEYSPACE_PATIENCE;
+        loop {
+            match self.cql.session().use_keyspace(name, false).await.map_err(|e| errors::of_keyspace(&e)) {
+                Err(StoreError::Refused(_)) if Instant::now() < until => sleep(RETRY).await,
+                answer => return answer,
+            }
+        }
     }
 
     async fn exists(&self, what: &str, key: &str) -> Result<bool, StoreError> {
@@ -215,7 +224,7 @@ impl Lock<'_> {
             if Instant::now() >= until {
                 return Err(StoreError::Unavailable("another `porchlight schema apply` holds the lock".into()));
             }
-            sleep(LOCK_RETRY).await;
+            sleep(RETRY).await;
         }
     }
 
