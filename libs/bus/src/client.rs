@@ -14,7 +14,7 @@ use rdkafka::{
     message::Headers,
 };
 
-use crate::{BusError, KafkaConfig, Record, Topic, ledger::TopicPartition};
+use crate::{BusError, KafkaConfig, Lease, Record, Topic, ledger::TopicPartition};
 
 /// Whether brokers answer; says so once per change, not once per failed try.
 #[derive(Debug)]
@@ -193,6 +193,7 @@ impl Names {
             value: message.payload().map(<[u8]>::to_vec).unwrap_or_default(),
             headers: headers.unwrap_or_default(),
             timestamp_ms: message.timestamp().to_millis().unwrap_or_default(),
+            lease: Lease::default(),
         })
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
-use crate::{BusError, Topic};
+use crate::{
+    BusError, Topic,
+    dead_letter::{COMMITTED_AT_ONCE, Limits},
+};
 
 /// How long one request to a broker may take. A broker that hangs is left after this.
 pub(crate) const SOCKET_TIMEOUT_MS: u64 = 10_000;
@@ -14,6 +17,19 @@ const PRODUCER_QUEUE_RECORDS: usize = 100_000;
 const PRODUCER_QUEUE_KBYTES: usize = 65_536;
 /// The largest batch in bytes. Below every topic's bound, so that a batch of small records is never refused.
 const BATCH_BYTES: usize = 524_288;
+
+/// The longest time between two heartbeats of a member of a classic group.
+const HEARTBEAT_MS: u64 = 3000;
+
+/// How a group shares out its partitions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupProtocol {
+    /// The members do it, by the cooperative-sticky assignor: every broker knows it.
+    Classic,
+    /// The broker does it (KIP-848): Kafka 4 and later. No member waits for another.
+    Consumer,
+}
 
 /// The `[kafka]` section of every service's configuration. Every key has its default in the service's `default.toml`.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -29,7 +45,11 @@ pub struct KafkaConfig {
     pub message_timeout_ms: u64,
     /// How long a caller waits for the delivery report; above `message_timeout_ms`.
     pub produce_wait_ms: u64,
-    /// A consumer that is silent for longer loses its partitions.
+    /// How a consumer's group shares out its partitions.
+    pub group_protocol: GroupProtocol,
+    /// A consumer that is silent for longer loses its partitions. Under `group_protocol = "consumer"` the broker holds
+    /// the session (`group.consumer.session.timeout.ms`), and this must not be above it: a consumer that did not poll
+    /// for about so long takes its partitions for lost under either.
     pub session_timeout_ms: u64,
     /// A consumer that handles for longer without polling loses its partitions.
     pub max_poll_interval_ms: u64,
@@ -43,6 +63,13 @@ pub struct KafkaConfig {
     pub max_in_flight_bytes: usize,
     /// How many keys a consumer handles side by side.
     pub max_concurrent_keys: usize,
+    /// A try of a record that takes longer is aborted and made again. No relation to `max_poll_interval_ms`: a consumer
+    /// polls while its records are handled.
+    pub stall_after_ms: u64,
+    /// So many dead letters in a row stop a consumer.
+    pub dead_letter_max_run: usize,
+    /// More than this share of the last 200 records stops a consumer if they are dead letters; 100: no share does.
+    pub dead_letter_max_percent: usize,
 }
 
 impl KafkaConfig {
@@ -70,6 +97,7 @@ impl KafkaConfig {
             ("max_in_flight_records", self.max_in_flight_records as u64),
             ("max_in_flight_bytes", self.max_in_flight_bytes as u64),
             ("max_concurrent_keys", self.max_concurrent_keys as u64),
+            ("stall_after_ms", self.stall_after_ms),
         ] {
             if value == 0 {
                 return refuse(format!("kafka.{key} is 0: nothing would ever move"));
@@ -102,6 +130,19 @@ impl KafkaConfig {
                 return refuse(format!("kafka.{smaller} ({small}) must be below kafka.{larger} ({large}): {else_}"));
             }
         }
+        if self.dead_letter_max_run <= COMMITTED_AT_ONCE {
+            return refuse(format!(
+                "kafka.dead_letter_max_run ({}) must be above {COMMITTED_AT_ONCE}: so many dead letters in a row are \
+                 committed one by one, and only more than that are a run",
+                self.dead_letter_max_run
+            ));
+        }
+        if !(1..=100).contains(&self.dead_letter_max_percent) {
+            return refuse(format!(
+                "kafka.dead_letter_max_percent ({}) must be from 1 to 100",
+                self.dead_letter_max_percent
+            ));
+        }
         if self.fetch_wait_ms >= SOCKET_TIMEOUT_MS {
             return refuse(format!(
                 "kafka.fetch_wait_ms ({}) must be below {SOCKET_TIMEOUT_MS}: else a quiet fetch looks like a broker that hangs",
@@ -124,6 +165,26 @@ impl KafkaConfig {
     /// How long a drain may take.
     pub(crate) fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
+    }
+
+    /// How long a try of a record may take.
+    pub(crate) fn stall_after(&self) -> Duration {
+        Duration::from_millis(self.stall_after_ms)
+    }
+
+    /// When there are too many dead letters.
+    pub(crate) fn dead_letter_limits(&self) -> Limits {
+        Limits { max_run: self.dead_letter_max_run, max_percent: self.dead_letter_max_percent }
+    }
+
+    /// How long after its last poll a loop may take its partitions for its own. The broker counts from the last
+    /// heartbeat, which may be older than the last poll by the time between two of them.
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.session_timeout_ms.saturating_sub(self.heartbeat_ms()))
+    }
+
+    fn heartbeat_ms(&self) -> u64 {
+        (self.session_timeout_ms / 3).clamp(1, HEARTBEAT_MS)
     }
 
     /// What every client shares.
@@ -187,11 +248,15 @@ impl KafkaConfig {
     /// A member of the group of `stage`.
     pub(crate) fn group_client(&self, stage: &str) -> ClientConfig {
         let mut config = self.fetching_client(stage, self.group_name(stage));
-        config
-            .set("session.timeout.ms", self.session_timeout_ms.to_string())
-            .set("heartbeat.interval.ms", (self.session_timeout_ms / 3).clamp(1, 3000).to_string())
-            .set("max.poll.interval.ms", self.max_poll_interval_ms.to_string())
-            .set("partition.assignment.strategy", "cooperative-sticky");
+        config.set("max.poll.interval.ms", self.max_poll_interval_ms.to_string());
+        match self.group_protocol {
+            GroupProtocol::Classic => config
+                .set("session.timeout.ms", self.session_timeout_ms.to_string())
+                .set("heartbeat.interval.ms", self.heartbeat_ms().to_string())
+                .set("partition.assignment.strategy", "cooperative-sticky"),
+            // These three belong to the broker then, and the client refuses them.
+            GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
+        };
         config
     }
 
@@ -202,8 +267,13 @@ impl KafkaConfig {
         config
     }
 
+    /// A client that asks about the group of a stage, and neither joins it nor commits.
+    pub(crate) fn question_client(&self, stage: &str) -> ClientConfig {
+        self.fetching_client("question", self.group_name(stage))
+    }
+
     /// The full name of a stage's group.
-    fn group_name(&self, stage: &str) -> String {
+    pub(crate) fn group_name(&self, stage: &str) -> String {
         format!("{}{stage}", self.group_prefix)
     }
 }
@@ -219,6 +289,7 @@ pub(crate) mod tests {
             group_prefix: "g-".into(),
             message_timeout_ms: 4000,
             produce_wait_ms: 5000,
+            group_protocol: GroupProtocol::Classic,
             session_timeout_ms: 6000,
             max_poll_interval_ms: 60_000,
             drain_ms: 5000,
@@ -226,6 +297,9 @@ pub(crate) mod tests {
             max_in_flight_records: 1000,
             max_in_flight_bytes: 1 << 20,
             max_concurrent_keys: 8,
+            stall_after_ms: 60_000,
+            dead_letter_max_run: 100,
+            dead_letter_max_percent: 50,
         }
     }
 
@@ -248,6 +322,10 @@ pub(crate) mod tests {
         assert!(refused(|c| c.max_in_flight_records = 0).contains("max_in_flight_records is 0"));
         assert!(refused(|c| c.max_in_flight_bytes = 0).contains("max_in_flight_bytes is 0"));
         assert!(refused(|c| c.max_concurrent_keys = 0).contains("max_concurrent_keys is 0"));
+        assert!(refused(|c| c.stall_after_ms = 0).contains("stall_after_ms is 0"));
+        assert!(refused(|c| c.dead_letter_max_run = 10).contains("dead_letter_max_run (10)"));
+        assert!(refused(|c| c.dead_letter_max_percent = 0).contains("dead_letter_max_percent (0)"));
+        assert!(refused(|c| c.dead_letter_max_percent = 101).contains("dead_letter_max_percent (101)"));
         assert!(refused(|c| c.bootstrap_servers = " ".into()).contains("bootstrap_servers"));
         assert!(refused(|c| c.topic_prefix = "a/b".into()).contains("topic_prefix"));
     }
@@ -259,6 +337,35 @@ pub(crate) mod tests {
             [config.admin_client(), config.producer_client(), config.group_client("stage"), config.reader_client()]
         {
             client.create_native_config().expect("known options");
+        }
+    }
+
+    #[test]
+    fn what_the_broker_holds_under_the_protocol_consumer_is_not_set() {
+        use rdkafka::consumer::BaseConsumer;
+        let belongs_to_the_broker = ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"];
+        let of = |group_protocol| KafkaConfig { group_protocol, ..valid() }.group_client("stage");
+        let (classic, consumer) = (of(GroupProtocol::Classic), of(GroupProtocol::Consumer));
+        classic.create::<BaseConsumer>().expect("a client");
+        consumer.create::<BaseConsumer>().expect("a client");
+        assert_eq!(consumer.get("group.protocol"), Some("consumer"));
+        for option in belongs_to_the_broker {
+            let value = classic.get(option).expect("set");
+            assert_eq!(consumer.get(option), None);
+            let with = consumer.clone().set(option, value).create::<BaseConsumer>();
+            assert!(with.is_err(), "the client refuses {option}, so it is no accident that it is not set");
+        }
+    }
+
+    /// A broker that got its last heartbeat just before the last poll ends the session no sooner than the lease.
+    #[test]
+    fn a_lease_ends_before_the_session_can() {
+        for session_timeout_ms in [1, 2, 4000, 6000, 15_000, 45_000] {
+            let config = KafkaConfig { session_timeout_ms, ..valid() };
+            let heartbeat = Duration::from_millis(config.heartbeat_ms());
+            assert!(config.lease() + heartbeat <= Duration::from_millis(session_timeout_ms));
+            let set = config.group_client("stage").get("heartbeat.interval.ms").map(str::to_owned);
+            assert_eq!(set, Some(heartbeat.as_millis().to_string()));
         }
     }
 

@@ -1,9 +1,10 @@
 //! The consumer: a member of a group that handles each record until it is done.
 
 mod context;
+mod lease;
 mod member;
 mod run;
-mod schedule;
+pub(crate) mod schedule;
 mod status;
 mod upkeep;
 
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{BusError, KafkaConfig, Producer, Topic, client::Names, dead_letter::DeadLetters};
 
+pub use lease::Lease;
 pub use status::ConsumerStatus;
 
 /// What became of a record.
@@ -53,9 +55,17 @@ pub struct Record {
     pub headers: Vec<(String, Vec<u8>)>,
     /// Broker or producer timestamp, ms.
     pub timestamp_ms: i64,
+    /// Whether it is still ours.
+    pub lease: Lease,
 }
 
 impl Record {
+    /// Whether no other member of the group can have got the record meanwhile. Ask right before an act on the outside world
+    /// that cannot be taken back; what is written under an id of its own needs no such question.
+    pub fn is_ours(&self) -> bool {
+        self.lease.is_held()
+    }
+
     /// What it weighs in the budget: key, value and headers.
     pub(crate) fn bytes(&self) -> usize {
         self.key.as_ref().map_or(0, Vec::len)
@@ -67,9 +77,10 @@ impl Record {
 /// Decides about records. Records of one key come in order, one at a time; different keys side by side. Records without
 /// a key come in the order of their partition.
 ///
-/// A handler that panics has decided [`Outcome::Fatal`].
+/// A handler that panics has decided [`Outcome::Fatal`]. One that takes longer than `stall_after_ms` is aborted where it
+/// waits and called again; so is one whose partition went to another member. A handler must stand that as it stands a crash.
 pub trait Handler: Send + Sync + 'static {
-    /// Handles one record; called again with the same record after `Retry`.
+    /// Handles one record; called again with the same record after `Retry` or an abort.
     fn handle(&self, record: Arc<Record>) -> impl Future<Output = Outcome> + Send;
 }
 
@@ -108,7 +119,7 @@ impl<H: Handler> Consumer<H> {
             topics: topics.to_vec(),
             handler: Arc::new(handler),
             dead_letters: DeadLetters { stage, producer: dead_letters, names: Names::of(config) },
-            status: ConsumerStatus::of(stage),
+            status: ConsumerStatus::of(stage, config.stall_after()),
         })
     }
 

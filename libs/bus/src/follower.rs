@@ -1,6 +1,10 @@
 //! Following every partition of a topic by assignment, without a group: below readers and tables.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     Offset,
@@ -16,6 +20,8 @@ use crate::{
 
 /// How long each question at opening may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// How long to wait before a partition without a leader is asked about again.
+const LEADER_WAIT: Duration = Duration::from_millis(100);
 /// How long asking for the high watermarks may take.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 
@@ -42,7 +48,7 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Opens it.
+    /// Opens it, to read from there.
     ///
     /// # Errors
     /// [`BusError::Kafka`] if the topic or the brokers are not there.
@@ -52,14 +58,68 @@ impl Follower {
         from: From,
         availability: Arc<Availability>,
     ) -> Result<Self, BusError> {
+        let mut follower = Self::connect(config, topic, availability).await?;
+        let starts = match from {
+            From::Beginning => vec![None; follower.ends.len()],
+            From::End => follower.ends.iter().copied().map(Some).collect(),
+            From::Time(ms) => follower.starts_at(ms).await?,
+        };
+        follower.begin(&starts)?;
+        Ok(follower)
+    }
+
+    /// Asks for the ends, and reads nothing before [`Follower::begin`].
+    ///
+    /// # Errors
+    /// [`BusError::Kafka`] if the topic or the brokers are not there.
+    pub(crate) async fn connect(
+        config: &KafkaConfig,
+        topic: Topic,
+        availability: Arc<Availability>,
+    ) -> Result<Self, BusError> {
         let client: Client = config.reader_client().create_with_context(Quiet(availability))?;
         let (client, names) = (Aside::new(client), Names::of(config));
-        let (ends, unread) = blocking({
+        let ends = blocking({
             let (client, names) = (client.share(), names.clone());
-            move || assign(&client, &names, topic, from)
+            move || ends_now(&client, &names, topic, OPEN_WITHIN)
         })
         .await?;
-        Ok(Self { client, names, topic, ends, unread })
+        Ok(Self { client, names, topic, ends, unread: BTreeSet::new() })
+    }
+
+    /// Begins to read each partition at its offset; where there is none, at the oldest record kept.
+    ///
+    /// # Errors
+    /// [`BusError::Kafka`] if the client refuses.
+    pub(crate) fn begin(&mut self, starts: &[Option<i64>]) -> Result<(), BusError> {
+        let all = partitions(self.topic, self.ends.len());
+        let offset = |start: &Option<i64>| start.map_or(Offset::Beginning, Offset::Offset);
+        self.client.assign(&self.names.list(all.into_iter().zip(starts.iter().map(offset)))?)?;
+        let unread = (0..).zip(starts.iter().zip(&self.ends)).filter(|(_, (start, end))| start.unwrap_or(0) < **end);
+        self.unread = unread.map(|(partition, _)| partition).collect();
+        Ok(())
+    }
+
+    /// Where the records at or after this time begin. Where there is none: only what comes from now on.
+    async fn starts_at(&self, ms: i64) -> Result<Vec<Option<i64>>, BusError> {
+        let (client, names) = (self.client.share(), self.names.clone());
+        let all = partitions(self.topic, self.ends.len());
+        let mut found = blocking(move || {
+            let asked = names.list(all.iter().map(|at| (*at, Offset::Offset(ms.max(0)))))?;
+            Ok(offsets(&names, &client.offsets_for_times(asked, OPEN_WITHIN)?)?)
+        })
+        .await?;
+        found.sort_unstable();
+        Ok(found.iter().zip(&self.ends).map(|((_, start), end)| Some(start.unwrap_or(*end))).collect())
+    }
+
+    /// Which cluster the brokers belong to; `None` if they do not say.
+    ///
+    /// # Errors
+    /// The runtime is shutting down.
+    pub(crate) async fn cluster(&self) -> Result<Option<String>, BusError> {
+        let client = self.client.share();
+        blocking(move || Ok(client.client().fetch_cluster_id(ASK_WITHIN))).await
     }
 
     /// The end of each partition as it was before the first fetch: the offset that the next record would get.
@@ -105,10 +165,7 @@ impl Follower {
     /// Asks for the high watermark of each partition, as many as there are now.
     pub(crate) fn ask(&self) -> impl Future<Output = Result<Vec<i64>, BusError>> + Send + 'static {
         let (client, names, topic) = (self.client.share(), self.names.clone(), self.topic);
-        blocking(move || {
-            let count = partition_count(&*client, &names.full(topic), ASK_WITHIN)?;
-            highs(&client, &names, topic, count, ASK_WITHIN)
-        })
+        blocking(move || ends_now(&client, &names, topic, ASK_WITHIN))
     }
 
     fn at(&self, partition: i32) -> TopicPartition {
@@ -135,37 +192,27 @@ fn partitions(topic: Topic, count: usize) -> Vec<TopicPartition> {
     (0..i32::try_from(count).unwrap_or(i32::MAX)).map(|partition| TopicPartition { topic, partition }).collect()
 }
 
-fn highs(client: &Client, names: &Names, topic: Topic, count: i32, within: Duration) -> Result<Vec<i64>, BusError> {
+/// Where each partition ends now, as many as there are. Blocks.
+fn ends_now(client: &Client, names: &Names, topic: Topic, within: Duration) -> Result<Vec<i64>, BusError> {
+    let count = partition_count(client, &names.full(topic), within)?;
     let all = partitions(topic, usize::try_from(count).unwrap_or_default());
-    let mut highs = edges(client, names, &all, Edge::High, within)?;
-    highs.sort_unstable();
-    Ok(highs.into_iter().map(|(_, high)| high).collect())
-}
-
-/// Asks for the ends first and assigns then: see [`Step::End`]. The ends, and the partitions with anything to read below.
-fn assign(client: &Client, names: &Names, topic: Topic, from: From) -> Result<(Vec<i64>, BTreeSet<i32>), BusError> {
-    let count = partition_count(client, &names.full(topic), OPEN_WITHIN)?;
-    let ends = highs(client, names, topic, count, OPEN_WITHIN)?;
-    let all = partitions(topic, ends.len());
-    let starts: Vec<Offset> = match from {
-        From::Beginning => vec![Offset::Beginning; ends.len()],
-        From::End => ends.iter().copied().map(Offset::Offset).collect(),
-        From::Time(ms) => {
-            let asked = names.list(all.iter().map(|at| (*at, Offset::Offset(ms.max(0)))))?;
-            let mut found = offsets(names, &client.offsets_for_times(asked, OPEN_WITHIN)?)?;
-            found.sort_unstable();
-            // No record at or after that time: only what comes from now on.
-            found.iter().zip(&ends).map(|((_, start), end)| Offset::Offset(start.unwrap_or(*end))).collect()
+    let until = Instant::now() + within;
+    let mut ends = loop {
+        match edges(client, names, &all, Edge::High, within) {
+            Err(error) if is_leader_moving(&error) && Instant::now() < until => std::thread::sleep(LEADER_WAIT),
+            ends => break ends?,
         }
     };
-    client.assign(&names.list(all.iter().copied().zip(starts.iter().copied()))?)?;
-    let has_any = |start: &Offset, end: i64| match start {
-        Offset::Offset(start) => *start < end,
-        _ => end > 0,
-    };
-    let unread = all.iter().zip(&starts).zip(&ends).filter(|((_, start), end)| has_any(start, **end));
-    let unread = unread.map(|((at, _), _)| at.partition).collect();
-    Ok((ends, unread))
+    ends.sort_unstable();
+    Ok(ends.into_iter().map(|(_, end)| end).collect())
+}
+
+/// A partition that changes its leader, or has none yet: another moment, another answer.
+fn is_leader_moving(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
+    )
 }
 
 async fn blocking<T: Send + 'static>(

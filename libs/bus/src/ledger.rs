@@ -53,9 +53,9 @@ pub(crate) struct Generation(u64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Load {
     /// Records delivered and not yet passed by the frontier: a record that is done behind a gap still counts, so the
-    /// distance between what is read and what is committed stays bounded.
+    /// distance between what is read and what is committed stays bounded. Held ones do not count: see [`Ledger::hold`].
     pub(crate) records: usize,
-    /// Bytes of records that are not done.
+    /// Bytes of records that are neither done nor held.
     pub(crate) bytes: usize,
 }
 
@@ -106,17 +106,26 @@ pub(crate) enum Settled {
     Ended,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Open,
+    Held,
+    Done,
+}
+
 struct InHand {
     offset: i64,
     bytes: usize,
-    done: bool,
+    state: State,
 }
 
 struct Life {
     generation: Generation,
     /// Ascending by offset; the first is not done.
     in_hand: VecDeque<InHand>,
+    /// Of the open ones.
     bytes: usize,
+    held: usize,
     last_delivered: Option<i64>,
     frontier: Option<NextOffset>,
     sent: Option<NextOffset>,
@@ -140,6 +149,7 @@ impl Ledger {
             generation,
             in_hand: VecDeque::new(),
             bytes: 0,
+            held: 0,
             last_delivered: None,
             frontier: None,
             sent: None,
@@ -162,32 +172,34 @@ impl Ledger {
             return None;
         }
         life.last_delivered = Some(offset);
-        life.in_hand.push_back(InHand { offset, bytes, done: false });
+        life.in_hand.push_back(InHand { offset, bytes, state: State::Open });
         life.bytes = life.bytes.saturating_add(bytes);
         Some(life.generation)
     }
 
     /// A record is done.
     pub(crate) fn complete(&mut self, at: TopicPartition, generation: Generation, offset: i64) -> Completion {
-        let Some(life) = self.lives.get_mut(&at).filter(|life| life.generation == generation) else {
+        let Some(life) = self.life(at, generation) else { return Completion::Refused };
+        if !life.advance(offset, State::Done) {
             return Completion::Refused;
-        };
-        let Some(record) = life
-            .in_hand
-            .binary_search_by_key(&offset, |record| record.offset)
-            .ok()
-            .and_then(|index| life.in_hand.get_mut(index))
-            .filter(|record| !record.done)
-        else {
-            return Completion::Refused;
-        };
-        record.done = true;
-        life.bytes = life.bytes.saturating_sub(record.bytes);
+        }
         let before = life.frontier;
-        while let Some(record) = life.in_hand.pop_front_if(|record| record.done) {
+        while let Some(record) = life.in_hand.pop_front_if(|record| record.state == State::Done) {
             life.frontier = Some(NextOffset::after(record.offset));
         }
         if life.frontier == before { Completion::Waiting } else { Completion::Advanced }
+    }
+
+    /// Nothing is left to do for a record, but it must not be committed yet: the frontier waits until it is completed.
+    /// It weighs nothing from now on: what ends the wait is a later record, and the budget must not keep that one out.
+    /// Whoever holds bounds how many.
+    pub(crate) fn hold(&mut self, at: TopicPartition, generation: Generation, offset: i64) -> Completion {
+        let held = self.life(at, generation).is_some_and(|life| life.advance(offset, State::Held));
+        if held { Completion::Waiting } else { Completion::Refused }
+    }
+
+    fn life(&mut self, at: TopicPartition, generation: Generation) -> Option<&mut Life> {
+        self.lives.get_mut(&at).filter(|life| life.generation == generation)
     }
 
     /// Whether this life of the partition still stands.
@@ -208,7 +220,7 @@ impl Ledger {
     /// What is in hand, in all partitions.
     pub(crate) fn load(&self) -> Load {
         self.lives.values().fold(Load::default(), |sum, life| Load {
-            records: sum.records + life.in_hand.len(),
+            records: sum.records + life.weighing(),
             bytes: sum.bytes + life.bytes,
         })
     }
@@ -218,7 +230,7 @@ impl Ledger {
     pub(crate) fn flow(&mut self, at: TopicPartition, budget: Load) -> Option<Flow> {
         let share = budget.share(self.lives.len());
         let life = self.lives.get_mut(&at)?;
-        let (records, bytes) = (life.in_hand.len(), life.bytes);
+        let (records, bytes) = (life.weighing(), life.bytes);
         if !life.paused && (records >= share.records || bytes >= share.bytes) {
             life.paused = true;
             Some(Flow::Pause)
@@ -251,9 +263,7 @@ impl Ledger {
 
     /// What brokers answered about a commit that was sent.
     pub(crate) fn settle(&mut self, sent: Sent, committed: Option<NextOffset>) -> Settled {
-        let Some(life) = self.lives.get_mut(&sent.at).filter(|life| life.generation == sent.generation) else {
-            return Settled::Ended;
-        };
+        let Some(life) = self.life(sent.at, sent.generation) else { return Settled::Ended };
         if committed >= Some(sent.next) {
             life.confirmed = life.confirmed.max(committed);
             Settled::Confirmed
@@ -275,6 +285,28 @@ impl Ledger {
 }
 
 impl Life {
+    /// Moves a record on; `false` if it is not in hand, or was there already.
+    fn advance(&mut self, offset: i64, state: State) -> bool {
+        let Ok(index) = self.in_hand.binary_search_by_key(&offset, |record| record.offset) else { return false };
+        let Some(record) = self.in_hand.get_mut(index) else { return false };
+        match (record.state, state) {
+            (State::Open, State::Held) => {
+                self.bytes = self.bytes.saturating_sub(record.bytes);
+                self.held += 1;
+            }
+            (State::Open, State::Done) => self.bytes = self.bytes.saturating_sub(record.bytes),
+            (State::Held, State::Done) => self.held = self.held.saturating_sub(1),
+            (_, State::Open) | (State::Held, State::Held) | (State::Done, _) => return false,
+        }
+        record.state = state;
+        true
+    }
+
+    /// The records that count in the budget.
+    fn weighing(&self) -> usize {
+        self.in_hand.len().saturating_sub(self.held)
+    }
+
     fn take_due(&mut self, at: TopicPartition) -> Option<Sent> {
         let next = self.frontier.filter(|frontier| Some(*frontier) > self.sent)?;
         self.sent = Some(next);

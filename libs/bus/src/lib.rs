@@ -2,7 +2,8 @@
 //! letters, and tables kept in memory from compacted topics.
 //!
 //! Pure cores decide and are tested by properties: the offset ledger (what may be committed), the schedule (which record
-//! may be handled now) and freshness (how far a table can be trusted). Thin shells talk. `DESIGN.md` says why.
+//! may be handled now), the watch over dead letters (when there are too many) and freshness (how far a table can be
+//! trusted). Thin shells talk. `DESIGN.md` says why.
 
 mod admin;
 mod client;
@@ -10,20 +11,30 @@ mod config;
 mod consumer;
 mod dead_letter;
 mod follower;
+mod group;
 mod ledger;
+mod letters;
 pub mod metrics;
 mod producer;
+mod progress;
 mod reader;
+mod replay;
 mod table;
 mod topic;
 
 pub use admin::{TopicReport, apply_topics, drop_topics};
-pub use config::KafkaConfig;
-pub use consumer::{Consumer, ConsumerStatus, Handler, Outcome, Record};
+pub use config::{GroupProtocol, KafkaConfig};
+pub use consumer::{Consumer, ConsumerStatus, Handler, Lease, Outcome, Record};
 pub use dead_letter::DeadLetter;
+pub use group::group_has_members;
+pub use letters::{
+    Contents, Letter, LetterName, LetterNameError, Letters, Origin, RedriveError, Redriven, Redriver, letters,
+};
 pub use producer::{Delivered, ProduceError, Producer};
+pub use progress::{Stretch, committed};
 pub use reader::{From, Reader};
-pub use table::{Lookup, Table, TableEntry};
+pub use replay::{Replay, ReplayNews, Replayed, Span};
+pub use table::{Lookup, Table, TableConfig, TableEntry};
 pub use topic::Topic;
 
 /// What can go wrong at start or for good. Whether a *record* may be tried again is a value: [`Outcome`].
@@ -35,7 +46,7 @@ pub enum BusError {
     /// A setting, or a pair of them, that cannot be.
     #[error("{0}")]
     Config(String),
-    /// The consumer stopped itself: too large a share of its records became dead letters.
+    /// The consumer stopped itself: too many of its records became dead letters.
     #[error("{stage} stopped: {reason}")]
     Stopped {
         /// Which consumer.

@@ -12,10 +12,14 @@ use prometheus::{
 pub const CONSUMER_LAG: &str = "porchlight_bus_consumer_lag_records";
 /// Records delivered and not yet passed by the commit frontier. Labels: `stage`.
 pub const CONSUMER_IN_HAND: &str = "porchlight_bus_consumer_in_hand_records";
-/// Tries of records by outcome. Labels: `stage`, `outcome` (`done`, `retry`, `dead_letter`, `late`).
+/// Tries of records by outcome. Labels: `stage`, `outcome` (`done`, `retry`, `dead_letter`, `stalled`, `aborted`, `late`).
 pub const CONSUMER_HANDLED: &str = "porchlight_bus_consumer_handled_total";
 /// How long one try of a record took. Labels: `stage`.
 pub const CONSUMER_HANDLE_SECONDS: &str = "porchlight_bus_consumer_handle_seconds";
+/// How long the oldest running try of a record has been at work. Labels: `stage`.
+pub const CONSUMER_OLDEST_TRY: &str = "porchlight_bus_consumer_oldest_try_seconds";
+/// Times that a loop had not polled for longer than its session and began anew. Labels: `stage`.
+pub const CONSUMER_OVERSLEPT: &str = "porchlight_bus_consumer_overslept_total";
 /// Offset commits of partitions, as checked out of band. Labels: `stage`, `outcome` (`confirmed`, `failed`).
 pub const CONSUMER_COMMITS: &str = "porchlight_bus_consumer_commits_total";
 /// Partitions that came or went. Labels: `stage`, `change` (`assigned`, `given_back`, `lost`).
@@ -33,11 +37,13 @@ pub const TABLE_AGE: &str = "porchlight_bus_table_age_seconds";
 pub const TABLE_UNDECODABLE: &str = "porchlight_bus_table_undecodable_total";
 
 /// The name of every metric of this crate.
-pub const ALL: [&str; 11] = [
+pub const ALL: [&str; 13] = [
     CONSUMER_LAG,
     CONSUMER_IN_HAND,
     CONSUMER_HANDLED,
     CONSUMER_HANDLE_SECONDS,
+    CONSUMER_OLDEST_TRY,
+    CONSUMER_OVERSLEPT,
     CONSUMER_COMMITS,
     CONSUMER_REBALANCED,
     PRODUCED,
@@ -52,6 +58,8 @@ pub(crate) struct Metrics {
     pub(crate) in_hand: IntGaugeVec,
     pub(crate) handled: IntCounterVec,
     pub(crate) handle_seconds: HistogramVec,
+    pub(crate) oldest_try: GaugeVec,
+    pub(crate) overslept: IntCounterVec,
     pub(crate) commits: IntCounterVec,
     pub(crate) rebalanced: IntCounterVec,
     pub(crate) produced: IntCounterVec,
@@ -77,6 +85,16 @@ fn register() -> prometheus::Result<Metrics> {
             "How long one try of a record took",
             &["stage"],
             seconds.clone()
+        )?,
+        oldest_try: register_gauge_vec!(
+            CONSUMER_OLDEST_TRY,
+            "How long the oldest running try of a record has been at work",
+            &["stage"]
+        )?,
+        overslept: register_int_counter_vec!(
+            CONSUMER_OVERSLEPT,
+            "Times that a loop had not polled for longer than its session and began anew",
+            &["stage"]
         )?,
         commits: register_int_counter_vec!(
             CONSUMER_COMMITS,
@@ -122,6 +140,8 @@ mod tests {
                 "porchlight_bus_consumer_in_hand_records",
                 "porchlight_bus_consumer_handled_total",
                 "porchlight_bus_consumer_handle_seconds",
+                "porchlight_bus_consumer_oldest_try_seconds",
+                "porchlight_bus_consumer_overslept_total",
                 "porchlight_bus_consumer_commits_total",
                 "porchlight_bus_consumer_rebalanced_partitions_total",
                 "porchlight_bus_produced_total",
@@ -135,6 +155,8 @@ mod tests {
         METRICS.in_hand.with_label_values(&["test"]).set(1);
         METRICS.handled.with_label_values(&["test", "done"]).inc();
         METRICS.handle_seconds.with_label_values(&["test"]).observe(0.1);
+        METRICS.oldest_try.with_label_values(&["test"]).set(0.1);
+        METRICS.overslept.with_label_values(&["test"]).inc();
         METRICS.commits.with_label_values(&["test", "confirmed"]).inc();
         METRICS.rebalanced.with_label_values(&["test", "assigned"]).inc();
         METRICS.produced.with_label_values(&["test", "delivered"]).inc();

@@ -1,5 +1,7 @@
 //! The producer: idempotent, acks=all, one outcome per record.
 
+mod progress;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -18,6 +20,7 @@ use crate::{
     client::{Aside, Availability, Names, Quiet},
     metrics::METRICS,
 };
+use progress::Progress;
 
 /// Where a record went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,7 @@ struct Inner {
     names: Names,
     wait: Duration,
     availability: Arc<Availability>,
+    progress: Progress,
 }
 
 impl Producer {
@@ -109,6 +113,7 @@ impl Producer {
                 names: Names::of(config),
                 wait: config.produce_wait(),
                 availability,
+                progress: Progress::default(),
             }),
         })
     }
@@ -127,7 +132,11 @@ impl Producer {
         headers: &[(&str, &[u8])],
     ) -> Result<Delivered, ProduceError> {
         let begun = Instant::now();
+        let sending = self.inner.progress.begin(begun);
         let outcome = self.deliver(topic, key, value, headers).await;
+        if outcome.is_ok() {
+            sending.delivered(Instant::now());
+        }
         let label = match &outcome {
             Ok(_) => "delivered",
             Err(error) => error.label(),
@@ -202,6 +211,12 @@ impl Producer {
             }
             Err(error) => tracing::error!(%error, "the producer's client met a fatal error; no new one can be made"),
         }
+    }
+
+    /// How long records have been on their way without any of them being delivered; zero while reports keep coming, or
+    /// nothing is sent. What grows here grows behind brokers that are slow or away: shed what can wait.
+    pub fn waiting_for(&self) -> Duration {
+        self.inner.progress.waiting_for(Instant::now())
     }
 
     /// Waits until nothing is in flight, within the budget; the number still in flight.

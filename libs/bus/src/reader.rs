@@ -99,6 +99,14 @@ impl Reader {
         Ok(step)
     }
 
+    /// Reads no more of a partition: for whoever needs it up to before its end only.
+    ///
+    /// # Errors
+    /// [`BusError::Kafka`] if the client refuses.
+    pub(crate) fn leave(&mut self, partition: i32) -> Result<(), BusError> {
+        self.reached_end(partition)
+    }
+
     /// A partition is read to its end: paused, so that what comes after it does not pile up here.
     fn reached_end(&mut self, partition: i32) -> Result<(), BusError> {
         if self.short_of_end.remove(&partition) && !self.short_of_end.is_empty() {

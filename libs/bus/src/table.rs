@@ -1,34 +1,32 @@
 //! A compacted topic kept in memory, and how far it can be trusted.
 
 mod entries;
+mod folder;
 mod freshness;
+mod keeper;
+mod snapshot;
+mod snapshots;
 
 use std::{
     hash::Hash,
-    ops::ControlFlow,
-    sync::Arc,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use porchlight_domain::{Device, DeviceId, NeighborhoodId};
 use porchlight_wire::NeighborhoodRecord;
-use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    BusError, From, KafkaConfig, Record, Topic,
-    client::Availability,
-    follower::{Follower, Step},
-    metrics::METRICS,
-};
+use crate::{BusError, KafkaConfig, Topic, client::Availability};
 use entries::Entries;
-use freshness::{Confirmed, Freshness};
-
-/// How often the brokers are asked for the ends of the partitions, at most; a shorter bound on age asks more often.
-const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How long to wait before the topic is opened again.
-const REOPEN_AFTER: Duration = Duration::from_secs(1);
+use freshness::Confirmed;
+use keeper::Keeper;
+use snapshots::Snapshots;
 
 /// A value that a table can keep: it knows its key and its version, and lower versions are ignored.
 pub trait TableEntry: porchlight_wire::Wire + Send + Sync + 'static {
@@ -83,16 +81,40 @@ pub enum Lookup<V> {
     Stale,
 }
 
+/// How a table is kept.
+#[derive(Clone, Debug)]
+pub struct TableConfig {
+    /// How old the last word from the brokers may be before the table cannot tell.
+    pub max_age: Duration,
+    /// Where a snapshot is kept, for a fast start: a folder of this process alone, made if it is not there. Empty:
+    /// none.
+    pub snapshot_dir: PathBuf,
+}
+
+impl std::convert::From<Duration> for TableConfig {
+    /// Without a snapshot.
+    fn from(max_age: Duration) -> Self {
+        Self { max_age, snapshot_dir: PathBuf::new() }
+    }
+}
+
 /// Cheap to clone. A reader never waits for the brokers, and for the writer at most while one entry is put in.
 pub struct Table<V: TableEntry> {
     shared: Arc<Shared<V>>,
 }
 
 struct Shared<V: TableEntry> {
-    entries: Entries<V::Key, V>,
-    confirmed: ArcSwap<Confirmed>,
+    view: ArcSwap<View<V>>,
+    records: AtomicU64,
     max_age: Duration,
     availability: Arc<Availability>,
+}
+
+/// The entries, and how far they can be trusted: swapped as one when the topic is opened again, so that nobody judges
+/// new entries by what was known of the old ones.
+struct View<V: TableEntry> {
+    entries: Arc<Entries<V>>,
+    confirmed: Confirmed,
 }
 
 impl<V: TableEntry> Clone for Table<V> {
@@ -102,30 +124,34 @@ impl<V: TableEntry> Clone for Table<V> {
 }
 
 impl<V: TableEntry> Table<V> {
-    /// `on_change` is called on the table's task: once with all entries when the topic is loaded to its end, then with
-    /// each accepted (higher-version) record as a slice of one. A tombstone is no change of an entry: it is preceded by
-    /// a record that says `deleted`. `max_age` is the freshness bound (3 s for devices). The future runs the table until
-    /// shutdown, through broker outages; it errs only if it can never work.
+    /// `on_change` is called on the table's task: with all entries whenever the topic is loaded to its end (that is
+    /// once, unless it is lost and opened again), then with each accepted (higher-version) record as a slice of one. A
+    /// tombstone is no change of an entry: it is preceded by a record that says `deleted`. `config`: [`TableConfig`],
+    /// or the freshness bound alone (3 s for devices). The future runs the table until shutdown, through broker
+    /// outages; it errs only if it can never work.
     ///
     /// # Errors
     /// [`BusError::Config`].
     pub fn start(
-        config: &KafkaConfig,
-        max_age: Duration,
+        kafka: &KafkaConfig,
+        config: impl Into<TableConfig>,
         on_change: impl FnMut(&[Arc<V>]) + Send + 'static,
         shutdown: CancellationToken,
     ) -> Result<(Self, impl Future<Output = Result<(), BusError>> + Send + 'static), BusError> {
-        config.check()?;
-        config.reader_client().create_native_config().map_err(|error| BusError::Config(error.to_string()))?;
+        kafka.check()?;
+        kafka.reader_client().create_native_config().map_err(|error| BusError::Config(error.to_string()))?;
+        let TableConfig { max_age, snapshot_dir } = config.into();
+        let view = View { entries: Arc::new(Entries::new()), confirmed: Confirmed::default() };
         let shared = Arc::new(Shared {
-            entries: Entries::new(),
-            confirmed: ArcSwap::default(),
+            view: ArcSwap::from_pointee(view),
+            records: AtomicU64::new(0),
             max_age,
             availability: Availability::of(format!("table of {}", V::TOPIC.name())),
         });
-        let keeper = Keeper { config: config.clone(), shared: Arc::clone(&shared), on_change, loaded: false };
+        let snapshots = Snapshots::of::<V>(&snapshot_dir, kafka);
+        let keeper = Keeper { config: kafka.clone(), shared: Arc::clone(&shared), on_change, snapshots };
         let run = async move {
-            shutdown.run_until_cancelled(keeper.keep()).await;
+            keeper.run(shutdown).await;
             Ok(())
         };
         Ok((Self { shared }, run))
@@ -133,9 +159,10 @@ impl<V: TableEntry> Table<V> {
 
     /// Looks a key up.
     pub fn get(&self, key: &V::Key) -> Lookup<V> {
-        let Shared { entries, confirmed, max_age, .. } = &*self.shared;
-        // What was confirmed is read before the entries are: the entries may be newer than that, never older.
-        let (confirmed, now) = (confirmed.load(), Instant::now());
+        let Shared { view, max_age, .. } = &*self.shared;
+        // What was confirmed stands still in the view: its entries may be newer than that, never older.
+        let (view, now) = (view.load(), Instant::now());
+        let View { entries, confirmed } = &**view;
         if !confirmed.is_complete() {
             return Lookup::Stale;
         }
@@ -151,8 +178,9 @@ impl<V: TableEntry> Table<V> {
     /// # Errors
     /// One sentence.
     pub fn ready(&self) -> Result<(), String> {
-        let Shared { confirmed, max_age, availability, .. } = &*self.shared;
-        let (confirmed, now, name) = (confirmed.load(), Instant::now(), V::TOPIC.name());
+        let Shared { view, max_age, availability, .. } = &*self.shared;
+        let (view, now, name) = (view.load(), Instant::now(), V::TOPIC.name());
+        let confirmed = &view.confirmed;
         if confirmed.is_all_fresh(now, *max_age) {
             return Ok(());
         }
@@ -163,9 +191,14 @@ impl<V: TableEntry> Table<V> {
         })
     }
 
+    /// How many records of the topic were read since the start: a snapshot spares those that it holds.
+    pub fn records_read(&self) -> u64 {
+        self.shared.records.load(Ordering::Relaxed)
+    }
+
     /// How many entries.
     pub fn len(&self) -> usize {
-        self.shared.entries.len()
+        self.shared.view.load().entries.len()
     }
 
     /// Whether there is none.
@@ -174,153 +207,28 @@ impl<V: TableEntry> Table<V> {
     }
 }
 
-/// Keeps a table: the only one who writes to it.
-struct Keeper<V: TableEntry, F> {
-    config: KafkaConfig,
-    shared: Arc<Shared<V>>,
-    on_change: F,
-    loaded: bool,
-}
+#[cfg(test)]
+mod tests {
+    use porchlight_domain::{
+        ChosenId, Device, DeviceId, HomeId, HouseholdId, Plan, Point, SharingPolicy, Timestamp, Version,
+    };
+    use uuid::Uuid;
 
-impl<V: TableEntry, F: FnMut(&[Arc<V>])> Keeper<V, F> {
-    async fn keep(mut self) {
-        loop {
-            let reason = self.follow().await;
-            self.shared.availability.away(reason.to_string());
-            tokio::time::sleep(REOPEN_AFTER).await;
+    /// A device that differs from others by `n`.
+    pub(super) fn device(n: u128, version: u64) -> Device {
+        Device {
+            id: DeviceId(Uuid::from_u128(n)),
+            chosen: ChosenId(Uuid::from_u128(n)),
+            household: HouseholdId(Uuid::from_u128(n)),
+            home: HomeId(Uuid::from_u128(n)),
+            name: "porch".into(),
+            point: Point { lon_e7: 0, lat_e7: 0 },
+            policy: SharingPolicy::default(),
+            plan: Plan::default(),
+            credential: None,
+            deleted: false,
+            version: Version(version),
+            updated_at: Timestamp(0),
         }
     }
-
-    /// Follows the topic from its beginning until that cannot go on; why.
-    async fn follow(&mut self) -> BusError {
-        let opened = Instant::now();
-        let availability = Arc::clone(&self.shared.availability);
-        let follower = match Follower::open(&self.config, V::TOPIC, From::Beginning, availability).await {
-            Ok(follower) => follower,
-            Err(error) => return error,
-        };
-        let ends = follower.ends().to_vec();
-        let mut freshness = Freshness::new(ends.len());
-        freshness.ends(&ends, opened);
-        self.publish(&freshness);
-        let mut tick = tokio::time::interval(ASK_EVERY.min(self.shared.max_age / 3).max(Duration::from_millis(10)));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut asking: Option<JoinHandle<Answer>> = None;
-        loop {
-            let confirmed = tokio::select! {
-                step = follower.step() => match step {
-                    Ok(Step::Record(record)) => self.accept(&record, &mut freshness),
-                    Ok(Step::End(partition)) => {
-                        let end = usize::try_from(partition).ok().and_then(|index| ends.get(index)).copied();
-                        freshness.read_up_to(partition, end.unwrap_or_default())
-                    }
-                    Err(error) => return error,
-                },
-                _ = tick.tick() => {
-                    self.measure();
-                    asking.get_or_insert_with(|| {
-                        let (asked, answer) = (Instant::now(), follower.ask());
-                        tokio::spawn(async move { (asked, answer.await) })
-                    });
-                    false
-                }
-                (asked, answer) = answered(&mut asking) => {
-                    asking = None;
-                    match self.judge(answer, ends.len()) {
-                        ControlFlow::Continue(Some(ends)) => freshness.ends(&ends, asked),
-                        ControlFlow::Continue(None) => false,
-                        ControlFlow::Break(error) => return error,
-                    }
-                }
-            };
-            if confirmed {
-                self.publish(&freshness);
-            }
-        }
-    }
-
-    /// Takes a record in. Whether it confirmed anything.
-    fn accept(&mut self, record: &Record, freshness: &mut Freshness) -> bool {
-        let shared = &self.shared;
-        match read::<V>(record) {
-            Ok(Change::Put(value)) => {
-                let value = Arc::new(value);
-                if shared.entries.put(value.key(), value.version(), &value, record.partition) && self.loaded {
-                    (self.on_change)(&[value]);
-                }
-            }
-            Ok(Change::Remove(key)) => shared.entries.remove(&key),
-            Err(reason) => {
-                METRICS.table_undecodable.with_label_values(&[V::TOPIC.name()]).inc();
-                let (topic, partition, offset) = (V::TOPIC.name(), record.partition, record.offset);
-                tracing::error!(topic, partition, offset, reason, "a record is no entry of its table; left out");
-            }
-        }
-        freshness.read_up_to(record.partition, record.offset.saturating_add(1))
-    }
-
-    /// What an answer means: the ends; or nothing, for the brokers are away; or that the topic is another one now.
-    fn judge(&self, answer: Result<Vec<i64>, BusError>, partitions: usize) -> ControlFlow<BusError, Option<Vec<i64>>> {
-        match answer {
-            Ok(ends) if ends.len() == partitions => {
-                self.shared.availability.back();
-                ControlFlow::Continue(Some(ends))
-            }
-            // Keys have moved to other partitions: everything is read again.
-            Ok(ends) => {
-                let (topic, now) = (V::TOPIC.name(), ends.len());
-                ControlFlow::Break(BusError::Kafka(format!("{topic} has {now} partitions, it had {partitions}")))
-            }
-            Err(error) => {
-                self.shared.availability.away(error.to_string());
-                ControlFlow::Continue(None)
-            }
-        }
-    }
-
-    fn publish(&mut self, freshness: &Freshness) {
-        let confirmed = freshness.confirmed();
-        if !self.loaded && confirmed.is_complete() {
-            self.loaded = true;
-            tracing::info!(topic = V::TOPIC.name(), entries = self.shared.entries.len(), "table loaded");
-            (self.on_change)(&self.shared.entries.all());
-        }
-        self.shared.confirmed.store(Arc::new(confirmed));
-    }
-
-    fn measure(&self) {
-        let name = [V::TOPIC.name()];
-        let entries = i64::try_from(self.shared.entries.len()).unwrap_or(i64::MAX);
-        METRICS.table_entries.with_label_values(&name).set(entries);
-        if let Some(age) = self.shared.confirmed.load().age(Instant::now()) {
-            METRICS.table_age.with_label_values(&name).set(age.as_secs_f64());
-        }
-    }
-}
-
-/// When a question was asked, and where the partitions end.
-type Answer = (Instant, Result<Vec<i64>, BusError>);
-
-/// The answer to the open question; never, if none is open.
-async fn answered(asking: &mut Option<JoinHandle<Answer>>) -> Answer {
-    match asking {
-        Some(answer) => answer.await.unwrap_or_else(|error| (Instant::now(), Err(error.into()))),
-        None => std::future::pending().await,
-    }
-}
-
-enum Change<V: TableEntry> {
-    Put(V),
-    Remove(V::Key),
-}
-
-/// What a record of a table's topic says, or why it says nothing.
-fn read<V: TableEntry>(record: &Record) -> Result<Change<V>, String> {
-    let key = record.key.as_deref().and_then(V::key_of).ok_or("its key is none")?;
-    if record.value.is_empty() {
-        return Ok(Change::Remove(key));
-    }
-    let value = V::decode(&record.value).map_err(|error| error.to_string())?;
-    // Compaction goes by the record's key: under another one the entry would outlive its successors.
-    if value.key() == key { Ok(Change::Put(value)) } else { Err("its key is not the entry's".into()) }
 }

@@ -11,23 +11,9 @@ use std::{
 use futures::FutureExt as _;
 use porchlight_bus::{KafkaConfig, Lookup, Outcome, ProduceError, Producer, Table, Topic};
 use porchlight_domain::{Device, Version};
-use rdkafka::{
-    mocking::MockCluster,
-    types::{RDKafkaApiKey, RDKafkaRespErr},
-};
-use support::{Notes, Running, committed, config, device, eventually, publish, send, text};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use support::{Notes, Running, cluster, committed, device, eventually, publish, send, text};
 use tokio_util::sync::CancellationToken;
-
-type Cluster = MockCluster<'static, rdkafka::producer::DefaultProducerContext>;
-
-fn cluster(partitions: i32) -> (Cluster, KafkaConfig) {
-    let cluster = MockCluster::new(1).unwrap();
-    let config = config(&cluster.bootstrap_servers());
-    for topic in Topic::ALL {
-        cluster.create_topic(&config.topic_name(topic), partitions, 1).unwrap();
-    }
-    (cluster, config)
-}
 
 #[tokio::test]
 async fn a_producer_says_what_became_of_each_record() {

@@ -13,6 +13,7 @@ pub mod metrics;
 mod registry;
 mod schema;
 mod scylla;
+pub mod testing;
 mod timeline;
 
 pub use connection::{Connection, keep_connecting};

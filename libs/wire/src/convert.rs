@@ -335,15 +335,15 @@ impl Wire for NeighborhoodRecord {
                 return Err(WireError::Field("parts.rings"));
             }
             let (mut lon, mut lat) = (0_i32, 0_i32);
-            ring.lon_delta_e7
-                .iter()
-                .zip(&ring.lat_delta_e7)
-                .map(|(dx, dy)| {
-                    (lon, lat) = (lon.wrapping_add(*dx), lat.wrapping_add(*dy));
-                    // A polygon may reach +180: only points are folded onto -180.
-                    if lon == 1_800_000_000 { Ok(Point { lon_e7: lon, lat_e7: lat }) } else { point(lon, lat, "parts") }
-                })
-                .collect()
+            // Of the size that is needed: tables keep it, and collecting results would leave up to as much again unused.
+            let mut points = Vec::with_capacity(ring.lon_delta_e7.len());
+            for (dx, dy) in ring.lon_delta_e7.iter().zip(&ring.lat_delta_e7) {
+                (lon, lat) = (lon.wrapping_add(*dx), lat.wrapping_add(*dy));
+                // A polygon may reach +180: only points are folded onto -180.
+                let at_180 = lon == 1_800_000_000;
+                points.push(if at_180 { Point { lon_e7: lon, lat_e7: lat } } else { point(lon, lat, "parts")? });
+            }
+            Ok(points)
         };
         Ok(Self {
             id: domain::NeighborhoodId(id(&m.neighborhood_id, "neighborhood_id")?),

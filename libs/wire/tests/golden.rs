@@ -138,6 +138,18 @@ fn dead_letter() -> v1::DeadLetter {
         value: vec![0xff, 0x00],
         headers: vec![v1::dead_letter::Header { name: "replay".into(), value: vec![1] }],
         failed_at_ms: 1_790_000_010_250,
+        redriven: None,
+    }
+}
+
+fn redriven_letter() -> v1::DeadLetter {
+    v1::DeadLetter {
+        reason: String::new(),
+        value: Vec::new(),
+        headers: Vec::new(),
+        failed_at_ms: 0,
+        redriven: Some(v1::dead_letter::Redriven { at_ms: 1_790_000_020_500, partition: 3, offset: 57 }),
+        ..dead_letter()
     }
 }
 
@@ -175,8 +187,10 @@ fn every_message_has_golden_bytes() {
     holds("neighborhood", &neighborhood());
     holds("alert", &alert());
     holds("push_task", &task());
-    let bytes = golden("dead_letter", &dead_letter().encode_to_vec());
-    assert_eq!(v1::DeadLetter::decode(bytes.as_slice()).expect("golden bytes can be read"), dead_letter());
+    for (name, letter) in [("dead_letter", dead_letter()), ("dead_letter_redriven", redriven_letter())] {
+        let bytes = golden(name, &letter.encode_to_vec());
+        assert_eq!(v1::DeadLetter::decode(bytes.as_slice()).expect("golden bytes can be read"), letter);
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Settings: every key stands with its default and a comment in `default.toml`. Dangerous pairs are refused when the
 //! configuration is read.
 
-use porchlight_bus::KafkaConfig;
+use std::{path::PathBuf, time::Duration};
+
+use porchlight_bus::{KafkaConfig, TableConfig};
 use porchlight_chassis::config::{AdminConfig, HttpConfig, LifecycleConfig, LogConfig};
 use porchlight_clips::S3Config;
 use porchlight_push::{Providers, PushConfig};
@@ -58,6 +60,8 @@ pub struct GatewayConfig {
     pub feed_days: u16,
     /// How long the neighborhoods in memory count as current after their topic was last confirmed caught up.
     pub neighborhoods_max_age_ms: u64,
+    /// A folder of this process alone for a snapshot of them. Empty: none.
+    pub neighborhoods_snapshot_dir: PathBuf,
     /// How often unfinished registry writes are looked for.
     pub sweep_every_ms: u64,
     /// How often topics are compared with rows.
@@ -74,6 +78,16 @@ pub struct GatewayConfig {
     pub stream_heartbeat_ms: u64,
     /// How many alerts of the last 15 minutes are kept for streams that resume, at most.
     pub stream_ring_max: usize,
+}
+
+impl GatewayConfig {
+    /// How the table of neighborhoods is kept.
+    pub fn table(&self) -> TableConfig {
+        TableConfig {
+            max_age: Duration::from_millis(self.neighborhoods_max_age_ms),
+            snapshot_dir: self.neighborhoods_snapshot_dir.clone(),
+        }
+    }
 }
 
 impl TryFrom<Sections> for Config {

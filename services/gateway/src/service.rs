@@ -60,7 +60,7 @@ pub fn start(config: &Config, health: &Health, manager: &mut Manager) -> Result<
     let fed = neighborhoods.clone();
     let (table, keep_table) = Table::<NeighborhoodRecord>::start(
         &config.kafka,
-        Duration::from_millis(config.gateway.neighborhoods_max_age_ms),
+        config.gateway.table(),
         move |records| fed.apply(records),
         manager.token(Phase::Base),
     )

@@ -1,8 +1,8 @@
 //! The service's configuration. Every key stands in `default.toml` with its default and what it is for.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use porchlight_bus::KafkaConfig;
+use porchlight_bus::{KafkaConfig, TableConfig};
 use porchlight_chassis::config::{AdminConfig, LifecycleConfig, LogConfig};
 use porchlight_clips::{S3Config, sweep::Pace};
 use porchlight_store::CqlConfig;
@@ -36,11 +36,20 @@ pub struct Config {
 }
 
 /// The `[neighborhoods]` section.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NeighborhoodsConfig {
     /// How old the last word from the brokers may be before the polygons count as stale, ms.
     pub max_age_ms: u64,
+    /// A folder of this process alone for a snapshot of them. Empty: none.
+    pub snapshot_dir: PathBuf,
+}
+
+impl NeighborhoodsConfig {
+    /// How their table is kept.
+    pub fn table(&self) -> TableConfig {
+        TableConfig { max_age: Duration::from_millis(self.max_age_ms), snapshot_dir: self.snapshot_dir.clone() }
+    }
 }
 
 /// The `[retention]` section.

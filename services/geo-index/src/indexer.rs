@@ -41,6 +41,16 @@ impl Alerts for Producer {
     }
 }
 
+/// Tells nobody: what is replayed was told when it was news.
+#[derive(Clone, Copy, Debug)]
+pub struct Untold;
+
+impl Alerts for Untold {
+    async fn tell(&self, _: &Alert) -> Result<(), ProduceError> {
+        Ok(())
+    }
+}
+
 /// Which neighborhoods hold a point now; a sentence while that cannot be told yet.
 pub type Locate = Box<dyn Fn(Point) -> Result<Vec<NeighborhoodRef>, String> + Send + Sync>;
 
@@ -51,6 +61,7 @@ pub struct Indexer<A> {
     alerts: A,
     locate: Locate,
     clock: Arc<dyn Clock>,
+    replays: bool,
     failures: AtomicU32,
 }
 
@@ -78,7 +89,7 @@ impl<A: Alerts> Indexer<A> {
         clock: Arc<dyn Clock>,
     ) -> Self {
         metrics::register();
-        Self { timeline, media, alerts, locate, clock, failures: AtomicU32::new(0) }
+        Self { timeline, media, alerts, locate, clock, replays: false, failures: AtomicU32::new(0) }
     }
 
     async fn index(&self, at: LogPosition, logged: &Logged) -> Result<(), Wait> {
@@ -126,6 +137,9 @@ impl<A: Alerts> Indexer<A> {
     async fn carry_out(&self, work: &Work) -> Result<(), Wait> {
         if let Some(decision) = &work.decision {
             self.timeline.record_seen(decision).await?;
+            if self.replays && self.timeline.first_seen(decision.device, decision.event).await?.is_none() {
+                return Ok(());
+            }
         }
         if let Some(item) = &work.item {
             self.timeline.put_item(item).await?;
@@ -188,6 +202,22 @@ impl<A: Alerts> Indexer<A> {
         };
         metrics::waited(label);
         porchlight_bus::Outcome::Retry { after: pause(failures), reason }
+    }
+}
+
+impl Indexer<Untold> {
+    /// Handles records that were handled before: same decisions, same rows, and nobody is told.
+    ///
+    /// What was erased since stays erased. A tombstone covers the rows that it names, and not an item that never was: the
+    /// second event of an erased item would find neither the first nor its item, and open one under an id of its own. So a
+    /// decision that does not stand after it was written was erased, and nothing follows from it.
+    pub fn of_replays(
+        timeline: Arc<dyn Timeline>,
+        media: Arc<dyn MediaIndex>,
+        locate: Locate,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { replays: true, ..Self::new(timeline, media, Untold, locate, clock) }
     }
 }
 

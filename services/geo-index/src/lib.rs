@@ -12,5 +12,5 @@ pub mod retention;
 mod service;
 
 pub use config::{Config, DEFAULT_TOML, NeighborhoodsConfig, RetentionConfig};
-pub use indexer::{Alerts, Indexer, Locate};
+pub use indexer::{Alerts, Indexer, Locate, Untold};
 pub use service::{run, start};

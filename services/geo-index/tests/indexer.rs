@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use futures::executor::block_on;
-use porchlight_bus::{Handler as _, Outcome, Record};
+use porchlight_bus::{Handler as _, Lease, Outcome, Record};
 use porchlight_domain::{
     HouseholdId, Label, Logged, ManualClock, Media, MediaId, MediaKind, Stamped, Timestamp, media::MAX_ITEM_MEDIA,
 };
@@ -47,6 +47,7 @@ fn what_is_no_event_goes_to_the_dead_letters() {
             value,
             headers: Vec::new(),
             timestamp_ms: 0,
+            lease: Lease::default(),
         })
     };
     let clip = media(&seen(1, 1, 0, Label::Person, true), MediaKind::Clip, 1, 0);

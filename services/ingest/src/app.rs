@@ -1,6 +1,6 @@
 //! What the handlers share, and how every request begins.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::HeaderMap;
 use porchlight_chassis::http::Problem;
@@ -45,8 +45,15 @@ pub struct App {
 impl App {
     /// An API over these parts.
     pub fn new(config: &IngestConfig, parts: Parts) -> Self {
-        let IngestConfig { shed_motion_above, refuse_above, max_batch_records, courtesy_max_ids, courtesy_tail: _ } =
-            *config;
+        let IngestConfig {
+            shed_motion_above,
+            shed_motion_after_ms,
+            refuse_above,
+            max_batch_records,
+            courtesy_max_ids,
+            courtesy_tail: _,
+        } = *config;
+        let shed_motion_after = Duration::from_millis(shed_motion_after_ms);
         let Parts { devices, log, vault, grant_key, clock } = parts;
         Self {
             devices,
@@ -55,7 +62,7 @@ impl App {
             grant_key,
             courtesy: Courtesy::new(courtesy_max_ids, Arc::clone(&clock)),
             clock,
-            shed: Shed::new(Thresholds { shed_motion_above, refuse_above }),
+            shed: Shed::new(Thresholds { shed_motion_above, shed_motion_after, refuse_above }),
             max_batch_records,
         }
     }
@@ -64,7 +71,7 @@ impl App {
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<(Credential, Place), Problem> {
         let credential = auth::credential(headers)?;
         self.prove(&credential)?;
-        let place = self.shed.enter();
+        let place = self.shed.enter(self.log.waiting_for());
         match place.level() {
             Level::Open | Level::DingsOnly => Ok((credential, place)),
             Level::Full => {

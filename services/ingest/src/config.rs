@@ -31,8 +31,18 @@ pub struct Config {
     pub s3: S3Config,
     /// The grants of uploads.
     pub media: MediaConfig,
+    /// The table of devices.
+    pub devices: DevicesConfig,
     /// What is particular to this service.
     pub ingest: IngestConfig,
+}
+
+/// The `[devices]` section.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DevicesConfig {
+    /// A folder of this process alone for a snapshot of the table. Empty: none.
+    pub snapshot_dir: PathBuf,
 }
 
 /// The `[ingest]` section.
@@ -41,6 +51,8 @@ pub struct Config {
 pub struct IngestConfig {
     /// With more requests in hand than this, motion and clips are refused (429) and dings pass.
     pub shed_motion_above: usize,
+    /// With no append kept for so long although some are on their way, motion is refused, ms.
+    pub shed_motion_after_ms: u64,
     /// With more requests in hand than this, everything is refused (503).
     pub refuse_above: usize,
     /// The most events in one body.
@@ -133,6 +145,11 @@ impl Config {
             "else a request times out before it knows whether its upload is completed",
         )?;
         below(
+            ("ingest.shed_motion_after_ms", self.ingest.shed_motion_after_ms),
+            ("kafka.produce_wait_ms", self.kafka.produce_wait_ms),
+            "else a log that is away refuses dings before it sheds motion",
+        )?;
+        below(
             ("twice http.request_timeout_ms", request.saturating_mul(2)),
             ("lifecycle.drain_ms", self.lifecycle.drain_ms),
             "else a drain cuts requests that are in hand",
@@ -217,6 +234,7 @@ mod tests {
             ),
             (&[("LIFECYCLE__DRAIN_MS", "16000")], "twice http.request_timeout_ms (16000) must be below lifecycle"),
             (&[("INGEST__REFUSE_ABOVE", "512")], "ingest.shed_motion_above (512) must be below ingest.refuse_above"),
+            (&[("INGEST__SHED_MOTION_AFTER_MS", "6000")], "ingest.shed_motion_after_ms (6000) must be below kafka."),
             (&[("INGEST__COURTESY_MAX_IDS", "0")], "ingest.courtesy_max_ids is 0"),
         ] {
             let line = load(vars).unwrap_err();

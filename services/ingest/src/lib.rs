@@ -23,7 +23,7 @@ mod tail;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use porchlight_bus::{Producer, Table};
+use porchlight_bus::{Producer, Table, TableConfig};
 use porchlight_chassis::{
     health::Health,
     http,
@@ -35,7 +35,7 @@ use porchlight_domain::{Clock, Device, SystemClock};
 pub use api::router;
 pub use app::{App, Parts};
 pub use auth::Devices;
-pub use config::{Config, DEFAULT_TOML, IngestConfig, MediaConfig};
+pub use config::{Config, DEFAULT_TOML, DevicesConfig, IngestConfig, MediaConfig};
 pub use log::Log;
 
 /// How old the table's news may be for a credential to count (a revoked one is refused within 5 s).
@@ -63,8 +63,9 @@ pub fn assemble(config: Config, bound: impl FnOnce(SocketAddr) + Send + 'static)
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
 
     let producer = Producer::new(&config.kafka).map_err(|e| e.to_string())?;
-    let (devices, table) = Table::<Device>::start(&config.kafka, DEVICES_MAX_AGE, |_| (), manager.token(base()))
-        .map_err(|e| e.to_string())?;
+    let kept = TableConfig { max_age: DEVICES_MAX_AGE, snapshot_dir: config.devices.snapshot_dir.clone() };
+    let (devices, table) =
+        Table::<Device>::start(&config.kafka, kept, |_| (), manager.token(base())).map_err(|e| e.to_string())?;
     manager.spawn("devices table", base(), table);
 
     let vault: Arc<dyn Vault> = Arc::new(S3::new(&config.s3)?);

@@ -1,5 +1,7 @@
 //! Where accepted events and completed uploads go, as far as this service cares.
 
+use std::time::Duration;
+
 use futures::{FutureExt as _, future::BoxFuture};
 use porchlight_bus::{Delivered, ProduceError, Producer, Topic};
 use porchlight_chassis::http::Problem;
@@ -12,12 +14,19 @@ pub trait Log: Send + Sync + 'static {
     /// Appends one record ([`porchlight_domain::Logged`]). `Ok` means that it is kept; then, and only then, may it be
     /// acknowledged. Appends are in the order in which the futures are first polled.
     fn append(&self, device: DeviceId, value: Vec<u8>) -> BoxFuture<'static, Result<Delivered, ProduceError>>;
+
+    /// How long appends have been on their way without any of them being kept; zero while it takes what it is given.
+    fn waiting_for(&self) -> Duration;
 }
 
 impl Log for Producer {
     fn append(&self, device: DeviceId, value: Vec<u8>) -> BoxFuture<'static, Result<Delivered, ProduceError>> {
         let producer = self.clone();
         async move { producer.send(Topic::Events, Some(device.0.as_bytes()), &value, &[]).await }.boxed()
+    }
+
+    fn waiting_for(&self) -> Duration {
+        Producer::waiting_for(self)
     }
 }
 

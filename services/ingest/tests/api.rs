@@ -277,6 +277,21 @@ async fn json_ndjson_zstd_and_protobuf_of_one_event_are_one_event() {
     assert_eq!(api.log.ids(), [id]);
 }
 
+/// Brokers that take nothing: whoever can wait is told so at once, and does not stand in the way of a ding.
+#[tokio::test]
+async fn g2_a_log_that_keeps_nothing_sheds_motion_before_dings() {
+    let api = api();
+    *api.log.waiting_for.lock().unwrap() = std::time::Duration::from_millis(1_001);
+    let motion = event(&event_id());
+    let shed = api.post(&motion).await;
+    assert_eq!((shed.code(), &shed.headers["retry-after"]), ((429, "shedding"), &"2".parse().unwrap()));
+    let mut ding = event(&event_id());
+    ding["kind"] = json!("ding");
+    assert_eq!(api.post(&ding).await.status, 202);
+    *api.log.waiting_for.lock().unwrap() = std::time::Duration::ZERO;
+    assert_eq!(api.post(&motion).await.status, 202);
+}
+
 #[tokio::test]
 async fn motion_is_shed_first_and_dings_pass_until_nothing_does() {
     let api = api_with(&porchlight_ingest::IngestConfig { shed_motion_above: 2, refuse_above: 4, ..settings() });

@@ -1,6 +1,8 @@
 //! The service's configuration. Every key stands in `default.toml` with its default and what it is for.
 
-use porchlight_bus::KafkaConfig;
+use std::{path::PathBuf, time::Duration};
+
+use porchlight_bus::{KafkaConfig, TableConfig};
 use porchlight_chassis::config::{AdminConfig, LifecycleConfig, LogConfig};
 use porchlight_push::PushConfig;
 use porchlight_store::CqlConfig;
@@ -35,11 +37,20 @@ pub struct Config {
 }
 
 /// The `[neighborhoods]` section.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NeighborhoodsConfig {
     /// How old the last word from the brokers may be before the polygons count as stale, ms.
     pub max_age_ms: u64,
+    /// A folder of this process alone for a snapshot of them. Empty: none.
+    pub snapshot_dir: PathBuf,
+}
+
+impl NeighborhoodsConfig {
+    /// How their table is kept.
+    pub fn table(&self) -> TableConfig {
+        TableConfig { max_age: Duration::from_millis(self.max_age_ms), snapshot_dir: self.snapshot_dir.clone() }
+    }
 }
 
 /// The `[send]` section.
@@ -94,6 +105,13 @@ impl Config {
                 "send.retry_within_ms must not be below push.timeout_ms: no push would ever be tried again".into()
             );
         }
+        if self.kafka.stall_after_ms <= self.send.retry_within_ms.saturating_add(self.push.timeout_ms) {
+            return Err(
+                "kafka.stall_after_ms must be above send.retry_within_ms and push.timeout_ms together: a record whose \
+                        people are still being tried would be taken for one that hangs"
+                    .into(),
+            );
+        }
         if !(1..=MAX_CONCURRENCY).contains(&self.send.concurrency) {
             return Err(format!("send.concurrency must be from 1 to {MAX_CONCURRENCY}"));
         }
@@ -128,6 +146,7 @@ mod tests {
             ("PORCHLIGHT_CQL__REQUEST_TIMEOUT_MS", "20000", "cql.request_timeout_ms"),
             ("PORCHLIGHT_PUSH__TIMEOUT_MS", "20000", "push.timeout_ms"),
             ("PORCHLIGHT_SEND__RETRY_WITHIN_MS", "100", "send.retry_within_ms"),
+            ("PORCHLIGHT_KAFKA__STALL_AFTER_MS", "65000", "kafka.stall_after_ms"),
             ("PORCHLIGHT_SEND__CONCURRENCY", "0", "send.concurrency"),
             ("PORCHLIGHT_NEIGHBORHOODS__MAX_AGE_MS", "500", "neighborhoods.max_age_ms"),
             ("PORCHLIGHT_KAFKA__DRAIN_MS", "60000", "max_poll_interval_ms"),

@@ -50,7 +50,7 @@ pub fn start(config: Config, health: &Health, manager: &mut Manager) -> Result<(
     let fed = neighborhoods.clone();
     let (table, keep_table) = Table::<NeighborhoodRecord>::start(
         &config.kafka,
-        Duration::from_millis(config.neighborhoods.max_age_ms),
+        config.neighborhoods.table(),
         move |records| {
             fed.apply(records);
             metrics::neighborhoods(fed.snapshot().len());

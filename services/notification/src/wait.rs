@@ -39,13 +39,16 @@ pub enum What {
     Log,
     /// A provider that cannot take a push now.
     Provider,
+    /// Another process may have the record by now.
+    Lease,
     /// The process is being stopped.
     Stop,
 }
 
 impl What {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Polygon, Self::Store, Self::Row, Self::Log, Self::Provider, Self::Stop];
+    pub const ALL: [Self; 7] =
+        [Self::Polygon, Self::Store, Self::Row, Self::Log, Self::Provider, Self::Lease, Self::Stop];
 
     /// The word that stands for it in metrics.
     pub fn as_str(self) -> &'static str {
@@ -55,6 +58,7 @@ impl What {
             Self::Row => "row",
             Self::Log => "log",
             Self::Provider => "provider",
+            Self::Lease => "lease",
             Self::Stop => "stop",
         }
     }

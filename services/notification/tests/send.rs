@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
-use porchlight_bus::{Handler as _, Outcome, Topic};
+use porchlight_bus::{Handler as _, Lease, Outcome, Topic};
 use porchlight_domain::{Alert, ChosenId, Endpoint, EndpointId, Lane, NeighborhoodRef, PushTask, Recipient, Transport};
 use porchlight_push::Sent;
 use porchlight_store::DeliveryOutcome;
@@ -52,6 +52,20 @@ async fn a_neighbor_is_told_as_one_and_the_household_as_itself() {
     let rows = town.ledger();
     assert_eq!((rows[0].as_neighbor, rows[0].revision), (true, 1), "its own count of revisions");
     assert_eq!((rows[1].as_neighbor, rows[1].revision), (false, 5));
+}
+
+/// A process that was stopped for longer than its session goes on between the ledger and the provider.
+#[tokio::test(start_paused = true)]
+async fn g8_a_sender_whose_session_is_over_hands_nothing_over() {
+    let town = neighbors();
+    let task = to_neighbors(alert(&malden()), &[2, 3]);
+    let mut late = record(Topic::Pushes, task.encode());
+    Arc::get_mut(&mut late).unwrap().lease = Lease::over();
+    let outcome = town.sender().handle(late).await;
+    assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
+    assert!(town.pushes().is_empty() && town.ledger().is_empty());
+    assert_eq!(send(&town, &task).await, Outcome::Done);
+    assert_eq!(town.pushes().len(), 2, "its owner tells them");
 }
 
 #[tokio::test(start_paused = true)]

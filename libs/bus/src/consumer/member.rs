@@ -30,8 +30,10 @@ pub(super) enum Arrival {
 /// A member of a group; it leaves when it is dropped.
 pub(super) struct Member {
     client: Option<Aside<StreamConsumer<GroupContext>>>,
+    config: ClientConfig,
     names: Names,
     topics: Vec<Topic>,
+    availability: Arc<Availability>,
     rebalances: mpsc::UnboundedReceiver<Rebalance>,
     /// The rebalance that was handed to the loop and not answered yet. The client allows one at a time, and its drop
     /// waits for the answer.
@@ -49,11 +51,20 @@ impl Member {
         names: Names,
         availability: Arc<Availability>,
     ) -> Result<Self, BusError> {
-        let (context, rebalances) = GroupContext::new(names.clone(), availability);
+        let (context, rebalances) = GroupContext::new(names.clone(), Arc::clone(&availability));
         let client: StreamConsumer<GroupContext> = config.create_with_context(context)?;
         let full: Vec<String> = topics.iter().map(|topic| names.full(*topic)).collect();
         client.subscribe(&full.iter().map(String::as_str).collect::<Vec<_>>())?;
-        Ok(Self { client: Some(Aside::new(client)), names, topics, rebalances, open: None })
+        let config = config.clone();
+        Ok(Self { client: Some(Aside::new(client)), config, names, topics, availability, rebalances, open: None })
+    }
+
+    /// Another member, in the place of this one.
+    ///
+    /// # Errors
+    /// The client cannot be made.
+    pub(super) fn anew(&self) -> Result<Self, BusError> {
+        Self::join(&self.config, self.topics.clone(), self.names.clone(), Arc::clone(&self.availability))
     }
 
     /// The next record or rebalance. Dropping the future loses nothing.

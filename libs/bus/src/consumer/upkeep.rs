@@ -1,7 +1,10 @@
 //! What a consumer asks out of band, once a second, where blocking is allowed: whether its commits stand, and how far
 //! behind it is. A commit that is sent manually never reports back (rust-rdkafka issue 856), so it is asked for.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     Offset,
@@ -31,6 +34,8 @@ pub(super) struct Standing {
 
 /// The answers to one round of questions.
 pub(super) struct Answers {
+    /// When the questions were begun.
+    pub(super) asked: Instant,
     /// The commits that had been sent before the questions were: they stand, or they have failed. (Both go to the same
     /// broker over the same connection, which keeps their order.)
     pub(super) sent: Vec<Sent>,
@@ -50,13 +55,13 @@ pub(super) fn ask(
     assigned: &[TopicPartition],
     sent: Vec<Sent>,
 ) -> Result<Answers, BusError> {
-    let client = &**client;
+    let (client, asked) = (&**client, Instant::now());
     if assigned.is_empty() {
         // Nothing to ask about; but a topic that is missing would look just like a group with members to spare.
         for topic in topics {
             partition_count(client, &names.full(*topic), WITHIN)?;
         }
-        return Ok(Answers { sent, standings: Some(Vec::new()) });
+        return Ok(Answers { asked, sent, standings: Some(Vec::new()) });
     }
     let highs = edges(client, names, assigned, Edge::High, WITHIN)?;
     let list = names.list(assigned.iter().map(|at| (*at, Offset::Invalid)))?;
@@ -64,7 +69,7 @@ pub(super) fn ask(
         Ok(committed) => committed,
         Err(error) => {
             tracing::debug!(%error, "the group's coordinator does not answer");
-            return Ok(Answers { sent, standings: None });
+            return Ok(Answers { asked, sent, standings: None });
         }
     };
     let fresh: Vec<_> = committed.iter().filter(|(_, offset)| offset.is_none()).map(|(at, _)| *at).collect();
@@ -75,5 +80,5 @@ pub(super) fn ask(
         high,
         low: lows.iter().find(|(l, _)| *l == at).map(|(_, low)| *low),
     });
-    Ok(Answers { sent, standings: Some(standings.collect()) })
+    Ok(Answers { asked, sent, standings: Some(standings.collect()) })
 }

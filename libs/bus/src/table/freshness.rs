@@ -55,6 +55,17 @@ impl Freshness {
         confirmed
     }
 
+    /// Up to where a partition is read; 0 if there is none such.
+    pub(super) fn position(&self, partition: i32) -> i64 {
+        let partition = usize::try_from(partition).ok().and_then(|index| self.partitions.get(index));
+        partition.map_or(0, |partition| partition.position)
+    }
+
+    /// Up to where each partition is read.
+    pub(super) fn positions(&self) -> Vec<i64> {
+        self.partitions.iter().map(|partition| partition.position).collect()
+    }
+
     /// When each partition was confirmed last.
     pub(super) fn confirmed(&self) -> Confirmed {
         Confirmed::new(self.partitions.iter().map(|partition| partition.confirmed).collect())

@@ -1,13 +1,16 @@
 //! What the tests of the bus share.
-#![allow(dead_code)] // Each test binary uses its part.
+#![allow(dead_code, unused_imports, unused_macros)] // Each test binary uses its part.
 
 use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use futures::future::BoxFuture;
-use porchlight_bus::{BusError, Consumer, ConsumerStatus, Handler, KafkaConfig, Outcome, Producer, Record, Topic};
+use futures::{FutureExt as _, future::BoxFuture};
+use porchlight_bus::{
+    BusError, Consumer, ConsumerStatus, GroupProtocol, Handler, KafkaConfig, Outcome, Producer, Record, Topic,
+    apply_topics, drop_topics,
+};
 use porchlight_domain::{
     ChosenId, Device, DeviceId, HomeId, HouseholdId, Plan, Point, SharingPolicy, Timestamp, Version,
 };
@@ -15,10 +18,31 @@ use porchlight_wire::Wire as _;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
+    mocking::MockCluster,
+    producer::DefaultProducerContext,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+/// Runs tests, which take the protocol of their groups, under each of them.
+macro_rules! under_both_protocols {
+    ($($test:ident),+ $(,)?) => {
+        mod classic {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(porchlight_bus::GroupProtocol::Classic).await;
+            })+
+        }
+        mod consumer {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(porchlight_bus::GroupProtocol::Consumer).await;
+            })+
+        }
+    };
+}
+pub(crate) use under_both_protocols;
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +56,7 @@ pub(crate) fn config(bootstrap_servers: &str) -> KafkaConfig {
         group_prefix: format!("bus-{own}-"),
         message_timeout_ms: 8000,
         produce_wait_ms: 10_000,
+        group_protocol: GroupProtocol::Classic,
         session_timeout_ms: 6000,
         max_poll_interval_ms: 60_000,
         drain_ms: 10_000,
@@ -39,6 +64,9 @@ pub(crate) fn config(bootstrap_servers: &str) -> KafkaConfig {
         max_in_flight_records: 1000,
         max_in_flight_bytes: 1 << 20,
         max_concurrent_keys: 8,
+        stall_after_ms: 60_000,
+        dead_letter_max_run: 100,
+        dead_letter_max_percent: 50,
     }
 }
 
@@ -162,4 +190,50 @@ pub(crate) async fn committed(config: &KafkaConfig, topic: Topic, partitions: i3
         sum
     });
     asked.await.unwrap()
+}
+
+/// Topics of this test's own on the real brokers, dropped at its end.
+pub(crate) struct Deployment {
+    pub(crate) config: KafkaConfig,
+    pub(crate) producer: Producer,
+}
+
+impl Deployment {
+    pub(crate) async fn make(partitions: i32) -> Self {
+        let file = std::env::var("PORCHLIGHT_TEST_SERVERS")
+            .expect("run make test, or make up and set PORCHLIGHT_TEST_SERVERS");
+        let servers: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let config = config(servers["kafka"].as_str().unwrap());
+        apply_topics(&config, partitions, 1).await.unwrap();
+        let producer = Producer::new(&config).unwrap();
+        Self { config, producer }
+    }
+
+    pub(crate) async fn under(protocol: GroupProtocol, partitions: i32) -> Self {
+        let mut deployment = Self::make(partitions).await;
+        deployment.config.group_protocol = protocol;
+        deployment
+    }
+
+    pub(crate) async fn drop(self) {
+        drop_topics(&self.config).await.unwrap();
+    }
+}
+
+/// Topics of this test's own on a broker inside the client library.
+pub(crate) fn cluster(partitions: i32) -> (Cluster, KafkaConfig) {
+    let cluster = MockCluster::new(1).unwrap();
+    let config = config(&cluster.bootstrap_servers());
+    for topic in Topic::ALL {
+        cluster.create_topic(&config.topic_name(topic), partitions, 1).unwrap();
+    }
+    (cluster, config)
+}
+
+/// A broker inside the client library.
+pub(crate) type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+/// What most handlers say.
+pub(crate) fn done() -> BoxFuture<'static, Outcome> {
+    async { Outcome::Done }.boxed()
 }

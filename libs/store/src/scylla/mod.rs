@@ -15,11 +15,13 @@ mod media_row;
 mod migrate;
 mod neighborhoods;
 mod places;
+mod raw;
 mod registry;
 mod sweeps;
 mod timeline;
 
 pub(crate) use migrate::apply as apply_schema;
+pub(crate) use raw::run as run_statement;
 
 use std::sync::Arc;
 

@@ -104,7 +104,13 @@ impl Registrar {
             let stored = R::read(&*self.registry, id, Read::Serial).await?;
             let living = stored.as_ref().filter(|row| !row.deleted());
             let created = living.is_none();
-            match (decide(living)?, &stored) {
+            let decided = decide(living);
+            if matches!(decided, Err(Error::NotFound)) && stored.is_some() {
+                // It is gone, and its writer may have died before anybody else heard of that: whoever deletes again,
+                // because no answer came, relies on being told so.
+                self.project::<R>(id, Vec::new()).await?;
+            }
+            match (decided?, &stored) {
                 (Change::Keep, _) => {
                     self.project::<R>(id, Vec::new()).await?;
                     let row = stored.filter(|row| !row.deleted()).ok_or(Error::NotFound)?;

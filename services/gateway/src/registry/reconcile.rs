@@ -67,10 +67,13 @@ impl Registrar {
         let mut reader = Reader::open(kafka, R::TOPIC, From::Beginning).await.map_err(|e| e.to_string())?;
         let mut fed = HashMap::new();
         while let Some(record) = reader.next_existing().await.map_err(|e| e.to_string())? {
-            // The last record of a key counts, whatever its version: that is what a cold reader ends with.
-            if let Ok(entry) = R::decode(&record.value) {
-                fed.insert(entry.key(), <R as Row>::version(&entry));
-            }
+            // The last record of a key counts, whatever its version: that is what compaction leaves for a cold reader.
+            // One that is no entry, a tombstone for example, leaves it without any.
+            let Some(key) = record.key.as_deref().and_then(R::key_of) else { continue };
+            match R::decode(&record.value) {
+                Ok(entry) if entry.key() == key => fed.insert(key, <R as Row>::version(&entry)),
+                Ok(_) | Err(_) => fed.remove(&key),
+            };
         }
         self.reconcile::<R>(&fed).await.map_err(|e| e.to_string())
     }

@@ -88,6 +88,25 @@ async fn a_broker_that_is_away_is_said_and_the_sweeper_finishes_the_write() {
     assert_eq!(world.recorder.devices().len(), 1, "once for each version");
 }
 
+/// A row that is gone may be gone for its writer alone: who deletes again because no answer came relies on the 404.
+#[tokio::test]
+async fn that_something_is_gone_is_said_only_after_it_is_published() {
+    let (world, path) = world().await;
+    world.put("alice", &path, device_body(HOME, PARK_STREET)).await;
+    let delete = async || world.delete("alice", &path).await.status.as_u16();
+    world.recorder.away.store(true, Ordering::SeqCst);
+    assert_eq!([delete().await, delete().await], [503, 503], "the row says so, and nobody has heard of it");
+    world.recorder.away.store(false, Ordering::SeqCst);
+    assert_eq!(delete().await, 404);
+    assert!(world.recorder.devices().last().unwrap().deleted);
+    let unknown = world.delete("alice", &format!("/v1/devices/{}", Uuid::max())).await;
+    assert_eq!(
+        (unknown.status.as_u16(), world.recorder.devices().len()),
+        (404, 2),
+        "of what never was there is no record"
+    );
+}
+
 /// The row is written long after its intent: its writer was stopped and resumed, and then died.
 #[tokio::test]
 async fn a_row_that_comes_late_is_published_too() {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use porchlight_bus::{ProduceError, Record, Topic};
+use porchlight_bus::{Lease, ProduceError, Record, Topic};
 use porchlight_domain::{
     Alert, ContentHash, ContentType, DeviceId, Event, EventId, HouseholdId, Item, ItemId, Kind, Label, Logged, Media,
     MediaId, MediaKind, NeighborhoodId, NeighborhoodRef, Plan, Point, SharingPolicy, Stamped, Timestamp, Version,
@@ -245,5 +245,6 @@ pub fn logged(offset: i64, logged: &Logged) -> Arc<Record> {
         value: logged.encode(),
         headers: Vec::new(),
         timestamp_ms: at.0,
+        lease: Lease::default(),
     })
 }

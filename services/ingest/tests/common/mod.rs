@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{Router, body::Body, http::Request};
@@ -95,6 +96,7 @@ pub struct FakeLog {
     pub media: Arc<Mutex<Vec<Media>>>,
     pub failure: Mutex<Option<ProduceError>>,
     pub gate: Mutex<Option<Arc<Semaphore>>>,
+    pub waiting_for: Mutex<Duration>,
     pub asked: Arc<Notify>,
     pub appends: AtomicUsize,
 }
@@ -131,6 +133,10 @@ impl Log for FakeLog {
         }
         .boxed()
     }
+
+    fn waiting_for(&self) -> Duration {
+        *self.waiting_for.lock().unwrap()
+    }
 }
 
 /// The API with one device, over fakes.
@@ -148,6 +154,7 @@ pub struct Api {
 pub fn settings() -> IngestConfig {
     IngestConfig {
         shed_motion_above: 50,
+        shed_motion_after_ms: 1_000,
         refuse_above: 100,
         max_batch_records: 20,
         courtesy_tail: false,

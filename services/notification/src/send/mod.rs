@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
-use porchlight_bus::{Handler, Outcome, Record};
+use porchlight_bus::{Handler, Lease, Outcome, Record};
 use porchlight_domain::{Clock, PushTask, Recipient, Transport};
 use porchlight_push::{Provider, Providers};
 use porchlight_store::{Deliveries, Registry};
@@ -80,7 +80,7 @@ impl<C: Carriers> Sender<C> {
         Self { means, config, failures: Failures::default() }
     }
 
-    async fn send(&self, task: &PushTask) -> Result<(), Wait> {
+    async fn send(&self, task: &PushTask, lease: &Lease) -> Result<(), Wait> {
         let began = Instant::now();
         let give_back_at = began + Duration::from_millis(self.config.retry_within_ms);
         let mut open: Vec<Open> = task.recipients.iter().map(|r| Open { recipient: r.clone(), due: began }).collect();
@@ -88,7 +88,7 @@ impl<C: Carriers> Sender<C> {
             let now = Instant::now();
             let (due, mut later): (Vec<Open>, Vec<Open>) = open.into_iter().partition(|o| o.due <= now);
             let mut why = None;
-            for (recipient, wait) in self.round(task, due).await {
+            for (recipient, wait) in self.round(task, due, lease).await {
                 metrics::waited(Stage::Send, wait.what);
                 tracing::debug!(event_id = %task.alert.event, alert_id = %task.alert.id, reason = wait.reason, "a push waits");
                 let due = Instant::now() + self.until_next(task, &wait, round);
@@ -106,11 +106,11 @@ impl<C: Carriers> Sender<C> {
     }
 
     /// Tells everybody once; returns those who could not be told, and why.
-    async fn round(&self, task: &PushTask, due: Vec<Open>) -> Vec<(Recipient, Wait)> {
+    async fn round(&self, task: &PushTask, due: Vec<Open>, lease: &Lease) -> Vec<(Recipient, Wait)> {
         let circuit = Circuit::default();
         stream::iter(due)
             .map(|open| async {
-                let told = self.tell(task, &open.recipient, &circuit).await;
+                let told = self.tell(task, &open.recipient, &circuit, lease).await;
                 told.err().map(|wait| (open.recipient, wait))
             })
             .buffer_unordered(self.config.concurrency)
@@ -124,7 +124,7 @@ impl<C: Carriers> Sender<C> {
         let backoff = backoff(round);
         let wanted = match wait.what {
             What::Polygon => wait.after.unwrap_or(backoff),
-            What::Store | What::Row | What::Log | What::Provider | What::Stop => {
+            What::Store | What::Row | What::Log | What::Provider | What::Lease | What::Stop => {
                 wait.after.map_or(backoff, |after| after.max(backoff))
             }
         };
@@ -151,7 +151,7 @@ impl<C: Carriers> Handler for Sender<C> {
                 return Outcome::Fatal { reason: error.to_string() };
             }
         };
-        match self.send(&task).await {
+        match self.send(&task, &record.lease).await {
             Ok(()) => {
                 self.failures.none();
                 Outcome::Done

@@ -5,6 +5,7 @@
 //! again, and the phone shows one. The other order would lose pushes.
 
 use futures::{StreamExt as _, future, stream::FuturesUnordered};
+use porchlight_bus::Lease;
 use porchlight_domain::{
     Alert, ChosenId, Cleared, Endpoint, EndpointId, Gate, Hint, Home, HomeId, Lane, PushId, PushTask, Recipient,
     Residence, Resident, ResidentId, Viewer,
@@ -32,6 +33,7 @@ struct Telling<'a> {
     alert: &'a Alert,
     resident: ResidentId,
     as_neighbor: bool,
+    lease: &'a Lease,
 }
 
 impl Telling<'_> {
@@ -56,16 +58,23 @@ impl Telling<'_> {
 
 impl<C: Carriers> Sender<C> {
     /// Tells one person of the task's alert, wherever they can be reached, or records why not.
-    pub(super) async fn tell(&self, task: &PushTask, to: &Recipient, circuit: &Circuit) -> Result<(), Wait> {
+    pub(super) async fn tell(
+        &self,
+        task: &PushTask,
+        to: &Recipient,
+        circuit: &Circuit,
+        lease: &Lease,
+    ) -> Result<(), Wait> {
         let alert = &task.alert;
         if self.means.stop.is_cancelled() {
             return Err(Wait { what: What::Stop, after: None, reason: "the process is being stopped".into() });
         }
         let Some(resident) = self.means.registry.resident(to.resident).await? else {
-            let as_planned = Telling { alert, resident: to.resident, as_neighbor: to.home.is_some() };
+            let as_planned = Telling { alert, resident: to.resident, as_neighbor: to.home.is_some(), lease };
             return self.untold(as_planned, DeliveryOutcome::NotAllowed).await;
         };
-        let telling = Telling { alert, resident: to.resident, as_neighbor: resident.household != alert.household };
+        let as_neighbor = resident.household != alert.household;
+        let telling = Telling { alert, resident: to.resident, as_neighbor, lease };
         if self.is_over(alert) {
             return self.expire(telling, &resident).await;
         }
@@ -125,6 +134,14 @@ impl<C: Carriers> Sender<C> {
         let host = circuit::host(&endpoint.transport);
         if !circuit.admits(host) {
             return Err(Wait { what: What::Provider, after: None, reason: "its provider failed in this round".into() });
+        }
+        // A process that was stopped for longer than its session goes on right here: another one may be at this record.
+        if !telling.lease.is_held() {
+            return Err(Wait {
+                what: What::Lease,
+                after: None,
+                reason: "another sender may have this record now".into(),
+            });
         }
         let sent = carrier.send(endpoint, hint, self.means.clock.now()).await;
         match sent {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use porchlight_bus::{ProduceError, Record, Topic};
+use porchlight_bus::{Lease, ProduceError, Record, Topic};
 use porchlight_domain::{
     Alert, AlertId, Cell, ChosenId, Cleared, Endpoint, EndpointId, EventId, Hint, Home, HomeId, HouseholdId, ItemId,
     Kind, Label, Lane, ManualClock, NeighborhoodId, NeighborhoodRef, Point, PushId, PushTask, Resident, ResidentId,
@@ -123,7 +123,16 @@ pub fn alert(neighborhoods: &[NeighborhoodRef]) -> Alert {
 }
 
 pub fn record(topic: Topic, value: Vec<u8>) -> Arc<Record> {
-    Arc::new(Record { topic, partition: 0, offset: 0, key: None, value, headers: Vec::new(), timestamp_ms: NOON.0 })
+    Arc::new(Record {
+        topic,
+        partition: 0,
+        offset: 0,
+        key: None,
+        value,
+        headers: Vec::new(),
+        timestamp_ms: NOON.0,
+        lease: Lease::default(),
+    })
 }
 
 impl Town {

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use super::{COMMIT_AGAIN_AFTER, Loop};
 use crate::{
     BusError,
-    consumer::{Handler, context::Rebalance},
+    consumer::{Handler, Lease, context::Rebalance},
     ledger::{Flow, TopicPartition},
     metrics::METRICS,
 };
 
-/// How long partitions that go wait for those of their records that are being handled, and for the last commit to stand.
-/// The whole group waits as long.
+/// How long partitions that go wait for those of their records that are being handled, and for the last commit to
+/// stand. The whole group waits as long.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Partitions on their way to another member.
@@ -40,8 +40,10 @@ impl<H: Handler> Loop<H> {
             Rebalance::Assign(partitions) => {
                 count("assigned", &partitions);
                 self.status.update().joined = true;
+                self.pulse.heard(Instant::now());
                 for at in &partitions {
                     self.ledger.assign(*at);
+                    self.leases.insert(*at, Lease::granted(&self.pulse));
                 }
                 self.member.take(&partitions)?;
                 if self.stopping.is_some() {
@@ -62,12 +64,28 @@ impl<H: Handler> Loop<H> {
                 count("lost", &partitions);
                 self.status.update().joined = false;
                 self.going = None;
-                for at in &partitions {
-                    self.schedule.revoke(*at);
-                }
                 self.let_go(&partitions)
             }
         }
+    }
+
+    /// The loop has not polled for longer than its session: the process was stopped, or its threads were taken. The
+    /// group may have given everything to others without this member knowing: nothing that is in hand counts any more,
+    /// and a new member reads from where the group stands.
+    pub(super) fn begin_anew(&mut self) -> Result<(), BusError> {
+        tracing::warn!(
+            stage = self.stage,
+            "not polled for longer than kafka.session_timeout_ms: others may be at its records, so it begins anew"
+        );
+        METRICS.overslept.with_label_values(&[self.stage]).inc();
+        self.forget(&self.ledger.assigned());
+        self.going = None;
+        self.upkeep = None;
+        self.status.update().joined = false;
+        if self.stopping.is_none() {
+            self.member = self.member.anew()?;
+        }
+        Ok(())
     }
 
     /// Gives partitions back once none of their records is being handled and what is done is committed, or the grace is
@@ -95,11 +113,23 @@ impl<H: Handler> Loop<H> {
         // The client remembers a pause beyond the assignment.
         let paused: Vec<_> = partitions.iter().copied().filter(|at| self.ledger.is_paused(*at)).collect();
         self.member.resume(&paused)?;
-        for at in partitions {
-            self.ledger.end(*at);
-        }
+        self.forget(partitions);
         self.member.give_back(partitions)?;
         self.regulate_all()
+    }
+
+    /// Ends the life of partitions here. What is still being handled is aborted, as by a crash: from now on somebody
+    /// else may be handling it.
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        for at in partitions {
+            if let Some(lease) = self.leases.remove(at) {
+                lease.end();
+            }
+            self.schedule.revoke(*at);
+            self.ledger.end(*at);
+        }
+        self.tries.values().filter(|t| partitions.contains(&t.lane.at)).for_each(|t| t.abort.abort());
+        self.watch.forget(|place| partitions.contains(&place.at));
     }
 
     pub(super) fn is_going(&self, at: TopicPartition) -> bool {
