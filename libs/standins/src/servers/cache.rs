@@ -10,7 +10,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{at, lock, process};
+use super::{at, lock, process, server::Kind};
 
 /// How long one fill may take: a build from source takes five minutes of two idle cores, and these may be busy.
 const FILL_BOUND: Duration = Duration::from_secs(2_700);
@@ -20,7 +20,7 @@ const FILLED: &str = "filled";
 const TRIES: u32 = 3;
 
 /// `$PORCHLIGHT_CACHE`, or `$XDG_CACHE_HOME/porchlight`, or `~/.cache/porchlight`.
-pub(super) fn root(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, String> {
+pub(crate) fn root(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, String> {
     let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let root = set("PORCHLIGHT_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("porchlight")))
@@ -31,7 +31,7 @@ pub(super) fn root(env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, St
 }
 
 /// What fills a folder.
-pub(super) enum Source {
+pub(crate) enum Source {
     /// The jars that a `pom.xml` names, and those that they need, by Maven.
     Jars {
         /// Names versions; the repository's checksums are enforced.
@@ -50,7 +50,7 @@ pub(super) enum Source {
 
 impl Source {
     /// What fills it, on the PATH.
-    pub(super) fn tool(&self) -> &'static str {
+    fn tool(&self) -> &'static str {
         match self {
             Self::Jars { .. } => "mvn",
             Self::Program { .. } => "go",
@@ -91,14 +91,14 @@ impl Source {
     }
 }
 
+/// The folder that a server runs from, filled by its tool if nobody has done so yet.
+pub(crate) fn folder_of(root: &Path, kind: &dyn Kind, progress: &dyn Fn(&str)) -> Result<PathBuf, String> {
+    let (name, source) = kind.source();
+    folder(root, source.tool(), name, &source, progress)
+}
+
 /// The folder of a source, filled by `tool` if nobody has done so yet.
-pub(super) fn folder(
-    root: &Path,
-    tool: &str,
-    name: &str,
-    source: &Source,
-    progress: &dyn Fn(&str),
-) -> Result<PathBuf, String> {
+fn folder(root: &Path, tool: &str, name: &str, source: &Source, progress: &dyn Fn(&str)) -> Result<PathBuf, String> {
     let mut hash = Sha256::new();
     source.files().iter().for_each(|(_, text)| hash.update(text));
     let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();

@@ -8,23 +8,29 @@
 //! Kafka and Cassandra ask nobody who they are; the S3 server does, and its key stands in `servers.json` for everybody to
 //! read: a fixed one, the same everywhere, that opens nothing but what listens on this machine's loopback.
 
-mod cache;
-mod cassandra;
-mod kafka;
-mod process;
+pub(crate) mod archive;
+pub(crate) mod cache;
+pub(crate) mod cassandra;
+pub(crate) mod http;
+pub(crate) mod kafka;
+pub(crate) mod process;
 mod s3;
-mod seaweedfs;
-mod start;
+pub(crate) mod seaweedfs;
+pub(crate) mod server;
+pub(crate) mod start;
 
 use std::{
     collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
+use cassandra::Cassandra;
+use kafka::Broker;
 pub use s3::S3Server;
+use seaweedfs::SeaweedFs;
+use server::{Kind, Place, Server};
 use start::Start;
 
 /// How long a server may take to stop by itself before it is killed.
@@ -49,34 +55,13 @@ pub struct Servers {
     pub pids: BTreeMap<String, u32>,
 }
 
-/// What there is to know of one kind of server.
-struct Kind {
-    /// Names its folders, its log and its process in [`Servers::pids`].
-    name: &'static str,
-    /// What it runs from.
-    source: cache::Source,
-    /// How many ports it listens on; clients use the first.
-    ports: usize,
-    /// Whether it answers clients, by what its log says since it was started and by asking at its first port.
-    answers: fn(log: &str, port: u16) -> bool,
-    /// Writes its configuration, and makes its data folder if there is none.
-    prepare: fn(&Place) -> Result<(), String>,
-    /// What runs it, in its home.
-    command: fn(&Place) -> Command,
-}
-
-/// Where one server lives.
-struct Place {
-    /// Configuration and data; the working directory.
-    home: PathBuf,
-    /// What it runs from: its folder in the cache.
-    cached: PathBuf,
-    /// On 127.0.0.1.
-    ports: Vec<u16>,
-}
-
 /// Cassandra first: it takes longest, and Kafka's data folder is made while it starts.
-const KINDS: [&Kind; 3] = [&cassandra::KIND, &seaweedfs::KIND, &kafka::KIND];
+fn kinds() -> [Box<dyn Kind>; 3] {
+    [Box::new(Cassandra), Box::new(SeaweedFs), Box::new(Broker::alone())]
+}
+
+/// Their names.
+const NAMES: [&str; 3] = [Cassandra::NAME, SeaweedFs::NAME, Broker::ALONE];
 
 impl Servers {
     /// Starts all side by side with their data and logs in `dir`, waits until they answer, writes `dir/servers.json`;
@@ -94,44 +79,46 @@ impl Servers {
         let old_ports: BTreeMap<String, Vec<u16>> = read_json(&dir.join(PORTS)).unwrap_or_default();
 
         let (mut to_start, mut pids) = (Vec::new(), BTreeMap::new());
-        for kind in KINDS {
-            if let Some(pid) = known.as_ref().and_then(|known| known.running(kind, &dir.join(kind.name))) {
-                progress(&format!("{} runs already", kind.name));
-                pids.insert(kind.name.to_owned(), pid);
+        for kind in kinds() {
+            let name = kind.name().to_owned();
+            if let Some(pid) = known.as_ref().and_then(|known| known.running(&name, &dir)) {
+                progress(&format!("{name} runs already"));
+                pids.insert(name, pid);
                 continue;
             }
             // Before anything starts: a build can take longer than a start may.
-            to_start.push((kind, cache::folder(&cache, kind.source.tool(), kind.name, &kind.source, progress)?));
+            let cached = cache::folder_of(&cache, &*kind, progress)?;
+            to_start.push((kind, cached));
         }
         let mut starts = Vec::new();
         for (kind, cached) in to_start {
-            let home = dir.join(kind.name);
             // Left by a start that was killed halfway: it holds the data folder.
-            process::stop_all(&process::of_home(&home), STOP_GRACE)?;
-            let ports =
-                old_ports.get(kind.name).filter(|p| p.len() == kind.ports && start::all_free(p, OLD_PORTS_BOUND));
-            starts.push(Start::launch(kind, &dir, cached, ports.cloned(), progress)?);
+            process::stop_all(&process::of_home(&dir.join(kind.name())), STOP_GRACE)?;
+            let ports = old_ports.get(kind.name());
+            let ports = ports.filter(|p| p.len() == kind.ports() && start::all_free(p, OLD_PORTS_BOUND)).cloned();
+            starts.push(Start::launch(vec![(kind, cached)], &dir, ports.map(|ports| vec![ports]), progress)?);
         }
         start::wait(&mut starts, progress)?;
 
+        let started: Vec<Server> = starts.into_iter().flat_map(Start::into_servers).collect();
         let mut ports = old_ports;
-        for start in &starts {
-            ports.insert(start.name().to_owned(), start.ports().to_vec());
-            pids.insert(start.name().to_owned(), start.pid());
+        for server in &started {
+            ports.insert(server.name().to_owned(), server.place().ports.clone());
+            pids.extend(server.pid().map(|pid| (server.name().to_owned(), pid)));
         }
-        let port = |kind: &Kind| match ports.get(kind.name).and_then(|p| p.first()) {
+        let port = |name: &str| match ports.get(name).and_then(|p| p.first()) {
             Some(port) => Ok(*port),
-            None => Err(format!("{} runs in {}, but {PORTS} does not say where", kind.name, dir.display())),
+            None => Err(format!("{name} runs in {}, but {PORTS} does not say where", dir.display())),
         };
         let servers = Self {
-            kafka: format!("127.0.0.1:{}", port(&kafka::KIND)?),
-            cassandra: format!("127.0.0.1:{}", port(&cassandra::KIND)?),
-            s3: seaweedfs::client(port(&seaweedfs::KIND)?),
+            kafka: format!("127.0.0.1:{}", port(Broker::ALONE)?),
+            cassandra: format!("127.0.0.1:{}", port(Cassandra::NAME)?),
+            s3: seaweedfs::client(port(SeaweedFs::NAME)?),
             pids,
         };
         write_json(&dir.join(PORTS), &ports)?;
         write_json(&dir.join(DESCRIPTION), &servers)?;
-        starts.into_iter().for_each(Start::keep);
+        started.into_iter().for_each(Server::keep);
         Ok(servers)
     }
 
@@ -142,8 +129,8 @@ impl Servers {
     pub fn attach(dir: &Path) -> Result<Self, String> {
         let servers = Self::read(dir)?;
         let dir = canonical(dir)?;
-        match KINDS.iter().find(|kind| servers.running(kind, &dir.join(kind.name)).is_none()) {
-            Some(gone) => Err(format!("{} does not run in {} (any more)", gone.name, dir.display())),
+        match NAMES.iter().find(|name| servers.running(name, &dir).is_none()) {
+            Some(gone) => Err(format!("{gone} does not run in {} (any more)", dir.display())),
             None => Ok(servers),
         }
     }
@@ -158,7 +145,7 @@ impl Servers {
         }
         let dir = canonical(dir)?;
         let _only_one = lock(&dir.join("lock"))?;
-        let all: Vec<_> = KINDS.iter().flat_map(|kind| process::of_home(&dir.join(kind.name))).collect();
+        let all: Vec<_> = NAMES.iter().flat_map(|name| process::of_home(&dir.join(name))).collect();
         process::stop_all(&all, STOP_GRACE)?;
         match std::fs::remove_file(dir.join(DESCRIPTION)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -181,9 +168,9 @@ impl Servers {
         read_json(&dir.join(DESCRIPTION)).ok_or_else(|| format!("no servers run in {}", dir.display()))
     }
 
-    fn running(&self, kind: &Kind, home: &Path) -> Option<u32> {
-        let pid = *self.pids.get(kind.name)?;
-        process::is_of_home(pid, home).then_some(pid)
+    fn running(&self, name: &str, dir: &Path) -> Option<u32> {
+        let pid = *self.pids.get(name)?;
+        process::is_of_home(pid, &dir.join(name)).then_some(pid)
     }
 }
 
@@ -194,7 +181,7 @@ fn lock(path: &Path) -> Result<File, String> {
     Ok(file)
 }
 
-fn canonical(dir: &Path) -> Result<PathBuf, String> {
+pub(crate) fn canonical(dir: &Path) -> Result<PathBuf, String> {
     dir.canonicalize().map_err(|e| at(dir, "cannot be opened", &e))
 }
 
@@ -211,14 +198,18 @@ fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), String>
 }
 
 /// Fills a template's `{port}` and the like, and writes it.
-fn write_template(path: &Path, template: &str, values: &[(&str, &dyn std::fmt::Display)]) -> Result<(), String> {
+pub(crate) fn write_template(
+    path: &Path,
+    template: &str,
+    values: &[(&str, &dyn std::fmt::Display)],
+) -> Result<(), String> {
     let text = values
         .iter()
         .fold(template.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), &value.to_string()));
     std::fs::write(path, text).map_err(|e| at(path, "cannot be written", &e))
 }
 
-fn at(path: &Path, what: &str, error: &std::io::Error) -> String {
+pub(crate) fn at(path: &Path, what: &str, error: &std::io::Error) -> String {
     format!("{} {what}: {error}", path.display())
 }
 
@@ -243,7 +234,7 @@ mod tests {
             kafka: "127.0.0.1:1".into(),
             cassandra: "127.0.0.1:2".into(),
             s3: seaweedfs::client(3),
-            pids: KINDS.map(|kind| (kind.name.to_owned(), std::process::id())).into(),
+            pids: NAMES.map(|name| (name.to_owned(), std::process::id())).into(),
         };
         write_json(&dir.path().join(DESCRIPTION), &servers).unwrap();
         assert!(Servers::attach(dir.path()).unwrap_err().contains("does not run"));
@@ -253,27 +244,37 @@ mod tests {
 
     #[test]
     fn configurations_are_filled_completely() {
-        for kind in KINDS {
+        let nodes = (1..=3).map(|id| Box::new(Broker::nth(id, 30_000 + id)) as Box<dyn Kind>);
+        assert!(kinds().iter().map(|kind| kind.name()).eq(NAMES));
+        let groups = kinds().into_iter().map(|kind| vec![kind]).chain([nodes.collect()]);
+        for group in groups {
             let dir = tempfile::tempdir().unwrap();
-            let home = dir.path().join(kind.name);
-            // Formatted already, as far as Kafka's `prepare` can see: no Java is run here.
-            std::fs::create_dir_all(home.join("data")).unwrap();
-            std::fs::write(home.join("data/meta.properties"), "").unwrap();
-            let ports = (1..=kind.ports).map(|n| 40_000 + u16::try_from(n).unwrap()).collect::<Vec<_>>();
-            let place = Place { home: home.clone(), cached: dir.path().into(), ports: ports.clone() };
-            (kind.prepare)(&place).unwrap();
-            let files: String = std::fs::read_dir(&home)
-                .unwrap()
-                .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
+            let mut port = 40_000;
+            let places: Vec<Place> = (group.iter())
+                .map(|kind| {
+                    port += 100;
+                    let ports = (port..).take(kind.ports()).collect();
+                    Place { home: dir.path().join(kind.name()), cached: dir.path().into(), ports }
+                })
                 .collect();
-            let said = format!("{files} {:?}", (kind.command)(&place));
-            for placeholder in ["port}", "access_key"] {
-                assert!(!said.contains(placeholder), "{}: a placeholder is left", kind.name);
+            for (kind, place) in group.iter().zip(&places) {
+                // Formatted already, as far as Kafka's `prepare` can see: no Java is run here.
+                std::fs::create_dir_all(place.home.join("data")).unwrap();
+                std::fs::write(place.home.join("data/meta.properties"), "").unwrap();
+                kind.prepare(place, &places).unwrap();
+                let files: String = std::fs::read_dir(&place.home)
+                    .unwrap()
+                    .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
+                    .collect();
+                let (said, name) = (format!("{files} {:?}", kind.command(place)), kind.name());
+                for placeholder in ["port}", "={", "access_key"] {
+                    assert!(!said.contains(placeholder), "{name}: a placeholder is left");
+                }
+                for port in &place.ports {
+                    assert!(said.contains(&port.to_string()), "{name}: port {port} is not used");
+                }
+                assert!(said.contains(&process::marker(&place.home)), "{name}: carries no home");
             }
-            for port in ports {
-                assert!(said.contains(&port.to_string()), "{}: port {port} is not used", kind.name);
-            }
-            assert!(said.contains(&process::marker(&home)), "{}: carries no home", kind.name);
         }
     }
 }

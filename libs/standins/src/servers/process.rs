@@ -8,9 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, kill_process_group, waitid, waitpid,
+};
 
-use super::at;
+use super::{archive, at, server::Place};
 
 /// How long a killed process may take to be gone.
 const KILL_BOUND: Duration = Duration::from_secs(10);
@@ -18,26 +20,27 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// A process that is known by the home on its command line.
 #[derive(Clone, Debug)]
-pub(super) struct Ours {
+pub(crate) struct Ours {
     pid: u32,
     home: PathBuf,
 }
 
-/// A Java that runs in `home` and carries its name.
-pub(super) fn java(home: &Path) -> Command {
+/// A Java that runs in its home and carries its name. What follows names the same jars each time.
+pub(crate) fn java(place: &Place) -> Command {
     let mut command = Command::new("java");
-    command.current_dir(home).arg(marker(home));
+    command.current_dir(&place.home).arg(marker(&place.home));
+    command.args(archive::of(&place.cached).map(|archive| format!("-XX:SharedArchiveFile={}", archive.display())));
     command
 }
 
 /// What every process of a home carries as one argument. Java takes it for a property.
-pub(super) fn marker(home: &Path) -> String {
+pub(crate) fn marker(home: &Path) -> String {
     format!("-Dporchlight.home={}", home.display())
 }
 
 /// Starts it in a process group of its own (Ctrl-C in a terminal is for whoever started it, not for it), its output
 /// appended to `log`.
-pub(super) fn spawn(mut command: Command, log: &Path) -> Result<Child, String> {
+pub(crate) fn spawn(mut command: Command, log: &Path) -> Result<Child, String> {
     let out = File::options().create(true).append(true).open(log).map_err(|e| at(log, "cannot be written", &e))?;
     let err = out.try_clone().map_err(|e| at(log, "cannot be written", &e))?;
     let program = command.get_program().to_string_lossy().into_owned();
@@ -48,7 +51,7 @@ pub(super) fn spawn(mut command: Command, log: &Path) -> Result<Child, String> {
 }
 
 /// Runs it to its end, which must come within `bound`.
-pub(super) fn run(command: Command, log: &Path, bound: Duration) -> Result<(), String> {
+pub(crate) fn run(command: Command, log: &Path, bound: Duration) -> Result<(), String> {
     let mut child = spawn(command, log)?;
     let deadline = Instant::now() + bound;
     let ended = loop {
@@ -66,22 +69,55 @@ pub(super) fn run(command: Command, log: &Path, bound: Duration) -> Result<(), S
 }
 
 /// Kills a child and what it has started. One that has ended is left alone: its number may be another's by now.
-pub(super) fn kill_and_wait(child: &mut Child) {
+pub(crate) fn kill_and_wait(child: &mut Child) {
     if matches!(child.try_wait(), Ok(None)) {
         let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
         let _ = child.wait();
     }
 }
 
+/// To a child that was not waited for.
+pub(crate) fn signal_child(child: &Child, signal: Signal) -> Result<(), String> {
+    kill_process(Pid::from_child(child), signal).map_err(|e| format!("process {} cannot be signalled: {e}", child.id()))
+}
+
+/// Stops a child where it stands (SIGSTOP) and waits until it does: the signal is taken by one thread, when it gets to
+/// run, and the others go on until then.
+///
+/// # Errors
+/// It has ended, or does not stop.
+pub fn freeze(child: &Child) -> Result<(), String> {
+    signal_child(child, Signal::STOP)?;
+    let deadline = Instant::now() + KILL_BOUND;
+    while !is(child, WaitIdOptions::STOPPED) {
+        if has_ended(child) || Instant::now() > deadline {
+            return Err(format!("process {} does not stop where it stands", child.id()));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Whether it has ended; it can be waited for still.
+pub(crate) fn has_ended(child: &Child) -> bool {
+    is(child, WaitIdOptions::EXITED)
+}
+
+/// Whether a child has come to this. Nothing is taken away by looking.
+fn is(child: &Child, this: WaitIdOptions) -> bool {
+    let how = this | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::Pid(Pid::from_child(child)), how), Ok(None))
+}
+
 /// Whether this process carries this home. A zombie does not.
-pub(super) fn is_of_home(pid: u32, home: &Path) -> bool {
+pub(crate) fn is_of_home(pid: u32, home: &Path) -> bool {
     let marker = marker(home);
     std::fs::read(format!("/proc/{pid}/cmdline"))
         .is_ok_and(|line| line.split(|byte| *byte == 0).any(|arg| arg == marker.as_bytes()))
 }
 
 /// Every process that carries this home.
-pub(super) fn of_home(home: &Path) -> Vec<Ours> {
+pub(crate) fn of_home(home: &Path) -> Vec<Ours> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -92,7 +128,7 @@ pub(super) fn of_home(home: &Path) -> Vec<Ours> {
 
 /// Asks all of them to end, kills those that have not within `grace`, waits until all are gone. Without grace they are
 /// killed at once.
-pub(super) fn stop_all(all: &[Ours], grace: Duration) -> Result<(), String> {
+pub(crate) fn stop_all(all: &[Ours], grace: Duration) -> Result<(), String> {
     if !grace.is_zero() {
         signal(all, Signal::TERM);
     }
@@ -144,14 +180,14 @@ fn gone_within(all: &[Ours], bound: Duration) -> bool {
 }
 
 /// What stands in a log after its first `from` bytes; empty if it cannot be read.
-pub(super) fn log_since(log: &Path, from: u64) -> String {
+pub(crate) fn log_since(log: &Path, from: u64) -> String {
     let bytes = std::fs::read(log).unwrap_or_default();
     let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
     String::from_utf8_lossy(&bytes[from..]).into_owned()
 }
 
 /// The last lines of a log after its first `from` bytes.
-pub(super) fn tail(log: &Path, from: u64) -> String {
+pub(crate) fn tail(log: &Path, from: u64) -> String {
     let text = log_since(log, from);
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(15)..].join("\n")

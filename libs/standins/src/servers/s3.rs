@@ -1,14 +1,11 @@
 //! How the S3 server is reached, and the few signed requests that starting and checking it take.
 
-use std::{
-    fmt,
-    io::{Error, ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
+
+use super::http;
 
 /// How long it may take to connect, to read and to write.
 const BOUND: Duration = Duration::from_secs(5);
@@ -48,28 +45,24 @@ impl S3Server {
     /// # Errors
     /// It could not be asked within seconds, or what answers is no HTTP server.
     pub fn send(&self, method: &str, key: &str, body: &[u8]) -> std::io::Result<(u16, Vec<u8>)> {
+        self.send_within(BOUND, method, key, body)
+    }
+
+    /// As [`S3Server::send`]; connecting, reading and writing may take `bound` each.
+    pub(super) fn send_within(
+        &self,
+        bound: Duration,
+        method: &str,
+        key: &str,
+        body: &[u8],
+    ) -> std::io::Result<(u16, Vec<u8>)> {
         let address = self.endpoint.strip_prefix("http://").unwrap_or(&self.endpoint);
-        let socket: SocketAddr = address.parse().map_err(|e| Error::new(ErrorKind::InvalidInput, e))?;
         let path = format!("/{}/{key}", self.bucket);
         let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let hash = hex(&Sha256::digest(body));
         let authorization = self.authorization(method, &path, address, &time, &hash);
-
-        let mut stream = TcpStream::connect_timeout(&socket, BOUND)?;
-        stream.set_read_timeout(Some(BOUND))?;
-        stream.set_write_timeout(Some(BOUND))?;
-        // 1.0: the answer ends with the connection, and is not in chunks.
-        let mut request = format!(
-            "{method} {path} HTTP/1.0\r\nhost: {address}\r\ncontent-length: {}\r\nx-amz-content-sha256: {hash}\r\n\
-             x-amz-date: {time}\r\nauthorization: {authorization}\r\n\r\n",
-            body.len()
-        )
-        .into_bytes();
-        request.extend_from_slice(body);
-        stream.write_all(&request)?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        parse(&answer).ok_or_else(|| Error::new(ErrorKind::InvalidData, "this is no answer of an HTTP server"))
+        let headers = [("x-amz-content-sha256", &*hash), ("x-amz-date", &*time), ("authorization", &*authorization)];
+        http::send(address, bound, method, &path, &headers, body)
     }
 
     /// The `authorization` header (AWS, "Create a signed AWS API request").
@@ -101,14 +94,6 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Status and body.
-fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
-    const END: &[u8] = b"\r\n\r\n";
-    let end = answer.windows(END.len()).position(|window| window == END)?;
-    let status = std::str::from_utf8(&answer[..end]).ok()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
-    Some((status.parse().ok()?, answer[end + END.len()..].to_vec()))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -128,14 +113,5 @@ mod tests {
     fn the_secret_is_not_shown() {
         let shown = format!("{:?}", example());
         assert!(shown.contains("AKIAIOSFODNN7EXAMPLE") && !shown.contains("wJalr"), "{shown}");
-    }
-
-    #[test]
-    fn an_answer_is_its_status_and_what_follows_the_headers() {
-        assert_eq!(parse(b"HTTP/1.0 403 Forbidden\r\na: b\r\n\r\nno\r\n\r\n"), Some((403, b"no\r\n\r\n".to_vec())));
-        assert_eq!(parse(b"HTTP/1.1 200 OK\r\n\r\n"), Some((200, Vec::new())));
-        for torn in [b"HTTP/1.1 200 OK\r\n".as_slice(), b"SSH-2.0\r\n\r\n", b""] {
-            assert_eq!(parse(torn), None);
-        }
     }
 }

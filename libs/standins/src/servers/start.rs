@@ -1,20 +1,22 @@
-//! One server on its way up.
+//! Servers on their way up.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::Child,
     time::{Duration, Instant},
 };
 
-use super::{Kind, Place, process};
+use super::server::{Kind, Place, Server};
 
 /// How long a server may take until it answers. A busy machine needs a minute; a hung server is told from it by this.
 const READY_BOUND: Duration = Duration::from_secs(240);
+/// How long each step of asking one may take.
+const ASK_BOUND: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(100);
 /// Ports are chosen, then used: another process can take one in between.
-const TRIES: u32 = 4;
+pub(crate) const TRIES: u32 = 4;
 /// How logs say that it has.
-const PORT_TAKEN: [&str; 5] = [
+pub(crate) const PORT_TAKEN: [&str; 5] = [
     "Address already in use",
     "address already in use",
     "in use by another process",
@@ -22,103 +24,98 @@ const PORT_TAKEN: [&str; 5] = [
     "is not available on 127.0.0.1 and cannot be used",
 ];
 
-/// A started process; killed when dropped, unless kept.
-pub(super) struct Start {
-    kind: &'static Kind,
-    place: Place,
-    log: PathBuf,
-    /// Where this try begins in the log.
-    log_from: u64,
-    child: Child,
+/// Servers on their way up that must find each other: a cluster, or one alone. They get other ports together, for each is
+/// told where the others are. Killed when dropped.
+pub(crate) struct Start {
+    servers: Vec<Server>,
+    /// Those of them that do not answer yet.
+    waiting: Vec<usize>,
     began: Instant,
     tries: u32,
-    ready: bool,
-    kept: bool,
 }
 
 impl Start {
-    /// Starts it on these ports, or on any.
-    pub(super) fn launch(
-        kind: &'static Kind,
+    /// Starts them in `dir`, from their folders in the cache, on these ports (of each of them) or on any.
+    pub(crate) fn launch(
+        group: Vec<(Box<dyn Kind>, PathBuf)>,
         dir: &Path,
-        cached: PathBuf,
-        ports: Option<Vec<u16>>,
+        ports: Option<Vec<Vec<u16>>>,
         progress: &dyn Fn(&str),
     ) -> Result<Self, String> {
-        let ports = ports.map_or_else(|| free_ports(kind.ports), Ok)?;
-        let place = Place { home: dir.join(kind.name), cached, ports };
-        let log = dir.join(format!("{}.log", kind.name));
-        let (child, log_from) = spawn(kind, &place, &log, progress)?;
-        Ok(Self { kind, place, log, log_from, child, began: Instant::now(), tries: 1, ready: false, kept: false })
+        let mut servers: Vec<_> = group.into_iter().map(|(kind, cached)| Server::new(kind, dir, cached)).collect();
+        match ports {
+            Some(ports) => servers.iter_mut().zip(ports).for_each(|(server, ports)| server.move_to(ports)),
+            None => choose_ports(&mut servers)?,
+        }
+        let mut start = Self { servers, waiting: Vec::new(), began: Instant::now(), tries: 1 };
+        start.spawn(progress)?;
+        Ok(start)
     }
 
-    pub(super) fn name(&self) -> &'static str {
-        self.kind.name
-    }
-
-    pub(super) fn ports(&self) -> &[u16] {
-        &self.place.ports
-    }
-
-    pub(super) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// It may outlive this value, and this process.
-    pub(super) fn keep(mut self) {
-        self.kept = true;
+    /// What was started, in the order in which it was given.
+    pub(crate) fn into_servers(self) -> Vec<Server> {
+        self.servers
     }
 
     fn poll(&mut self, progress: &dyn Fn(&str)) -> Result<(), String> {
-        let name = self.kind.name;
-        let said = process::log_since(&self.log, self.log_from);
-        if let Some(status) = self.child.try_wait().map_err(|e| format!("{name}: {e}"))? {
-            if self.tries < TRIES && PORT_TAKEN.iter().any(|line| said.contains(line)) {
-                progress(&format!("{name}: a port was taken meanwhile, trying others"));
-                self.place.ports = free_ports(self.kind.ports)?;
-                (self.child, self.log_from) = spawn(self.kind, &self.place, &self.log, progress)?;
+        for at in std::mem::take(&mut self.waiting) {
+            let server = &mut self.servers[at];
+            if let Some(how) = server.ended()? {
+                let said = server.said();
+                if self.tries == TRIES || !PORT_TAKEN.iter().any(|line| said.contains(line)) {
+                    return Err(server.failed(&format!("{how} before it answered")));
+                }
+                progress(&format!("{}: a port was taken meanwhile, trying others", server.name()));
                 self.tries += 1;
-                return Ok(());
+                self.servers.iter_mut().for_each(Server::kill);
+                choose_ports(&mut self.servers)?;
+                return self.spawn(progress);
             }
-            return Err(self.failed(&format!("ended ({status}) before it answered")));
-        }
-        if (self.kind.answers)(&said, self.place.ports[0]) {
-            progress(&format!("{name}: answers, after {:.1} s", self.began.elapsed().as_secs_f32()));
-            self.ready = true;
-        } else if self.began.elapsed() > READY_BOUND {
-            return Err(self.failed(&format!("does not answer after {} s", READY_BOUND.as_secs())));
+            if server.answers(ASK_BOUND) {
+                progress(&format!("{}: answers, after {:.1} s", server.name(), self.began.elapsed().as_secs_f32()));
+            } else if self.began.elapsed() > READY_BOUND {
+                return Err(server.failed(&format!("does not answer after {} s", READY_BOUND.as_secs())));
+            } else {
+                self.waiting.push(at);
+            }
         }
         Ok(())
     }
 
-    fn failed(&self, how: &str) -> String {
-        let (log, tail) = (self.log.display(), process::tail(&self.log, self.log_from));
-        format!("{} {how}. The end of {log}:\n{tail}", self.kind.name)
+    fn spawn(&mut self, progress: &dyn Fn(&str)) -> Result<(), String> {
+        let group: Vec<Place> = self.servers.iter().map(|server| server.place().clone()).collect();
+        for server in &mut self.servers {
+            progress(&format!("{}: starts on 127.0.0.1:{}", server.name(), server.port()));
+            server.prepare(&group)?;
+            server.spawn()?;
+        }
+        self.waiting = (0..self.servers.len()).collect();
+        Ok(())
     }
 }
 
-impl Drop for Start {
-    fn drop(&mut self) {
-        if !self.kept {
-            process::kill_and_wait(&mut self.child);
-        }
+/// Each gets as many as it listens on.
+fn choose_ports(servers: &mut [Server]) -> Result<(), String> {
+    let mut ports = free_ports(servers.iter().map(|server| server.kind().ports()).sum())?;
+    for server in servers {
+        let rest = ports.split_off(server.kind().ports());
+        server.move_to(std::mem::replace(&mut ports, rest));
     }
+    Ok(())
 }
 
 /// Until all of them answer.
-pub(super) fn wait(starts: &mut [Start], progress: &dyn Fn(&str)) -> Result<(), String> {
-    while starts.iter().any(|start| !start.ready) {
-        std::thread::sleep(Duration::from_millis(100));
-        for start in starts.iter_mut().filter(|start| !start.ready) {
-            start.poll(progress)?;
-        }
+pub(crate) fn wait(starts: &mut [Start], progress: &dyn Fn(&str)) -> Result<(), String> {
+    while starts.iter().any(|start| !start.waiting.is_empty()) {
+        std::thread::sleep(POLL);
+        starts.iter_mut().try_for_each(|start| start.poll(progress))?;
     }
     Ok(())
 }
 
 /// Whether every one of these ports can be listened on within `bound`: a server that was just killed takes a moment to
 /// let go of them.
-pub(super) fn all_free(ports: &[u16], bound: Duration) -> bool {
+pub(crate) fn all_free(ports: &[u16], bound: Duration) -> bool {
     let deadline = Instant::now() + bound;
     loop {
         if ports.iter().all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()) {
@@ -133,7 +130,7 @@ pub(super) fn all_free(ports: &[u16], bound: Duration) -> bool {
 
 /// Distinct free ports below those that the system gives to outgoing connections (by its default, 32768): between the
 /// choice and the bind lie seconds, in which any connection of this machine could take one of those.
-fn free_ports(count: usize) -> Result<Vec<u16>, String> {
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>, String> {
     const FROM: u16 = 15_000;
     const OF: u16 = 17_000;
     let mut held: Vec<(u16, TcpListener)> = Vec::new();
@@ -149,13 +146,6 @@ fn free_ports(count: usize) -> Result<Vec<u16>, String> {
     Err(format!("no {count} free ports on 127.0.0.1 from {FROM} on"))
 }
 
-fn spawn(kind: &Kind, place: &Place, log: &Path, progress: &dyn Fn(&str)) -> Result<(Child, u64), String> {
-    progress(&format!("{}: starts on 127.0.0.1:{}", kind.name, place.ports[0]));
-    (kind.prepare)(place)?;
-    let log_from = std::fs::metadata(log).map_or(0, |m| m.len());
-    Ok((process::spawn((kind.command)(place), log)?, log_from))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -168,24 +158,49 @@ mod tests {
         command
     }
 
-    const fn kind(command: fn(&Place) -> Command) -> Kind {
-        Kind {
-            name: "fake",
-            source: Source::Jars { pom: "" },
-            ports: 2,
-            answers: |log, _| log.contains("ready"),
-            prepare: |_| Ok(()),
-            command,
+    struct Fake(&'static str, fn() -> Command);
+
+    impl Kind for Fake {
+        fn name(&self) -> &str {
+            self.0
         }
+
+        fn source(&self) -> (&'static str, Source) {
+            ("fake", Source::Jars { pom: "" })
+        }
+
+        fn ports(&self) -> usize {
+            2
+        }
+
+        fn answers(&self, _: u16, _: Duration) -> bool {
+            false
+        }
+
+        /// Says where it and the others are.
+        fn prepare(&self, place: &Place, group: &[Place]) -> Result<(), String> {
+            let ports: Vec<_> = group.iter().map(|place| place.ports.clone()).collect();
+            std::fs::write(place.home.with_extension("told"), format!("{:?} of {ports:?}", place.ports))
+                .map_err(|e| e.to_string())
+        }
+
+        fn command(&self, _: &Place) -> Command {
+            self.1()
+        }
+    }
+
+    fn launch(dir: &Path, kinds: Vec<Fake>, progress: &dyn Fn(&str)) -> Start {
+        let group = kinds.into_iter().map(|kind| (Box::new(kind) as Box<dyn Kind>, PathBuf::new())).collect();
+        Start::launch(group, dir, None, progress).unwrap()
     }
 
     #[test]
     fn a_port_that_was_taken_is_changed_but_not_for_ever() {
-        static KIND: Kind = kind(|_| sh("echo Address already in use; exit 1"));
+        let kind = Fake("fake", || sh("echo Address already in use; exit 1"));
         let dir = tempfile::tempdir().unwrap();
         let lines = std::cell::RefCell::new(Vec::new());
         let progress = |line: &str| lines.borrow_mut().push(line.to_owned());
-        let start = Start::launch(&KIND, dir.path(), PathBuf::new(), None, &progress).unwrap();
+        let start = launch(dir.path(), vec![kind], &progress);
         let told = wait(&mut [start], &progress).unwrap_err();
         assert!(told.contains("ended (exit status: 1)"), "{told}");
         assert_eq!(lines.borrow().iter().filter(|l| l.contains("trying others")).count(), 3);
@@ -193,23 +208,43 @@ mod tests {
 
     #[test]
     fn a_server_that_dies_shows_the_end_of_its_log_of_this_start_only() {
-        static KIND: Kind = kind(|_| sh("echo out of luck; exit 7"));
+        let kind = Fake("fake", || sh("echo out of luck; exit 7"));
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("fake.log"), "an older story\n").unwrap();
-        let start = Start::launch(&KIND, dir.path(), PathBuf::new(), None, &|_| {}).unwrap();
+        let start = launch(dir.path(), vec![kind], &|_| {});
         let told = wait(&mut [start], &|_| {}).unwrap_err();
         assert!(told.contains("out of luck") && !told.contains("older story"), "{told}");
     }
 
     #[test]
     fn one_that_is_not_kept_is_killed() {
-        static KIND: Kind = kind(|_| sh("exec sleep 1000"));
         let dir = tempfile::tempdir().unwrap();
-        let start = Start::launch(&KIND, dir.path(), PathBuf::new(), None, &|_| {}).unwrap();
-        let proc = PathBuf::from(format!("/proc/{}", start.pid()));
+        let start = launch(dir.path(), vec![Fake("fake", || sh("exec sleep 1000"))], &|_| {});
+        let proc = PathBuf::from(format!("/proc/{}", start.servers[0].pid().unwrap()));
         assert!(proc.exists());
         drop(start);
         assert!(!proc.exists());
+    }
+
+    #[test]
+    fn when_one_of_a_group_must_move_all_are_told_anew_where_the_others_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let (lives, dies) = (|| sh("exec sleep 1000"), || sh("echo Address already in use; exit 1"));
+        let mut start = launch(dir.path(), vec![Fake("lives", lives), Fake("dies", dies)], &|_| {});
+        let places = |start: &Start| start.servers.iter().map(|s| s.place().ports.clone()).collect::<Vec<_>>();
+        let (before, first) = (places(&start), start.servers[0].pid().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while start.tries == 1 {
+            assert!(Instant::now() < deadline, "nobody moved");
+            start.poll(&|_| {}).unwrap();
+        }
+        let after = places(&start);
+        assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{before:?} {after:?}");
+        assert!(!Path::new(&format!("/proc/{first}")).exists(), "the other one was stopped as well");
+        for (name, own) in ["lives", "dies"].into_iter().zip(&after) {
+            let told = std::fs::read_to_string(dir.path().join(format!("{name}.told"))).unwrap();
+            assert_eq!(told, format!("{own:?} of {after:?}"));
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What each process is told: only what differs from the defaults that it carries.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use porchlight_bus::KafkaConfig;
 use porchlight_clips::S3Config;
@@ -16,8 +19,16 @@ pub struct Settings {
     pub name: String,
     /// Kafka, Cassandra and the S3 server.
     pub servers: Servers,
+    /// Services that reach them another way, through a proxy for example. Empty: none.
+    pub reach: BTreeMap<Service, Servers>,
     /// Of the delete-policy topics.
     pub partitions: i32,
+    /// Copies of each topic; not of the keyspace, which has one.
+    pub replication: i32,
+    /// The group protocol of every consumer: `classic` or `consumer`.
+    pub group_protocol: String,
+    /// Lines of the `[kafka]` section of every service that differ from its defaults, as TOML. Empty: none.
+    pub kafka: String,
     /// Base URL of the token issuer.
     pub issuer: String,
     /// Base URL that takes fcm and apns pushes. Endpoints on loopback are allowed: this is no deployment for people.
@@ -29,6 +40,9 @@ pub struct Settings {
     /// Lines of the `[gateway]` section that differ from its defaults, as TOML. Empty: none.
     pub gateway: String,
 }
+
+/// The group protocol that is the default.
+pub(super) const CLASSIC: &str = "classic";
 
 /// The files of a deployment's keys.
 #[derive(Debug)]
@@ -52,9 +66,21 @@ pub(super) fn client_defaults() -> ClientDefaults {
 }
 
 impl Settings {
+    /// With the servers as this service reaches them.
+    pub(super) fn as_told_to(&self, service: Service) -> Self {
+        let servers = self.reach.get(&service).unwrap_or(&self.servers).clone();
+        Self { servers, ..self.clone() }
+    }
+
     /// The file for one process, as TOML. `listen`: a section, the address to listen on, and the file that is to hold
-    /// the address it got.
-    pub(super) fn file(&self, service: Service, listen: &[(&str, String, &Path)], keys: &Keys) -> String {
+    /// the address it got. `snapshots`: a folder of its own for those of its table.
+    pub(super) fn file(
+        &self,
+        service: Service,
+        listen: &[(&str, String, &Path)],
+        keys: &Keys,
+        snapshots: &Path,
+    ) -> String {
         let mut toml = format!("[log]\nformat = \"json\"\nfilter = {:?}\n", self.log_filter);
         for (section, address, file) in listen {
             let file = file.display().to_string();
@@ -65,16 +91,26 @@ impl Settings {
             "[kafka]\nbootstrap_servers = {:?}\ntopic_prefix = {:?}\ngroup_prefix = {:?}\n",
             kafka.bootstrap_servers, kafka.topic_prefix, kafka.group_prefix
         );
+        if self.group_protocol != CLASSIC {
+            toml += &format!("group_protocol = {:?}\n", self.group_protocol);
+        }
+        toml += &format!("{}\n", self.kafka);
+        let snapshots = snapshots.display().to_string();
         match service {
             Service::Ingest => {
                 toml += &self.s3_section();
                 toml += &format!("[media]\ngrant_key_file = {:?}\n", keys.grant.display().to_string());
+                toml += &format!("[devices]\nsnapshot_dir = {snapshots:?}\n");
             }
             Service::GeoIndex => {
                 toml += &(self.cql_section() + &self.s3_section());
                 toml += &format!("[retention]\n{}\n", self.retention);
+                toml += &format!("[neighborhoods]\nsnapshot_dir = {snapshots:?}\n");
             }
-            Service::Notification => toml += &(self.cql_section() + &self.push_section(&keys.vapid)),
+            Service::Notification => {
+                toml += &(self.cql_section() + &self.push_section(&keys.vapid));
+                toml += &format!("[neighborhoods]\nsnapshot_dir = {snapshots:?}\n");
+            }
             Service::Gateway => {
                 toml += &(self.cql_section() + &self.s3_section() + &self.push_section(&keys.vapid));
                 toml += &format!(
@@ -82,7 +118,7 @@ impl Settings {
                     self.issuer,
                     porchlight_standins::issuer::Issuer::AUDIENCE
                 );
-                toml += &format!("[gateway]\n{}\n", self.gateway);
+                toml += &format!("[gateway]\nneighborhoods_snapshot_dir = {snapshots:?}\n{}\n", self.gateway);
             }
         }
         toml
@@ -109,5 +145,56 @@ impl Settings {
             vapid_key.display().to_string(),
             self.recorder
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use porchlight_standins::servers::S3Server;
+
+    fn servers(at: &str) -> Servers {
+        let s3 = S3Server {
+            endpoint: format!("http://s3.{at}:1"),
+            bucket: "b".into(),
+            region: "r".into(),
+            access_key_id: "id".into(),
+            secret_access_key: "secret".into(),
+        };
+        Servers { kafka: format!("kafka.{at}:1"), cassandra: format!("cql.{at}:1"), s3, pids: [].into() }
+    }
+
+    fn told(settings: &Settings, service: Service) -> String {
+        let keys = Keys { vapid: "vapid".into(), grant: "grant".into() };
+        settings.as_told_to(service).file(service, &[], &keys, Path::new("snapshots"))
+    }
+
+    #[test]
+    fn a_service_that_has_a_way_of_its_own_is_told_that_and_the_others_are_not() {
+        let mut settings = Settings::new("n".into(), servers("near"));
+        settings.reach.insert(Service::Gateway, servers("proxy"));
+        for service in Service::ALL {
+            let (told, own) = (told(&settings, service), service == Service::Gateway);
+            assert!(told.contains("kafka.proxy:1") == own && told.contains("kafka.near:1") != own, "{told}");
+            assert!(!told.contains(if own { "near" } else { "proxy" }), "{told}");
+        }
+        assert_eq!(settings.kafka().bootstrap_servers, "kafka.near:1", "whoever counts goes past it");
+    }
+
+    #[test]
+    fn what_is_not_changed_is_not_said_and_what_is_stands_in_the_section_of_kafka() {
+        let mut settings = Settings::new("n".into(), servers("near"));
+        assert!(!told(&settings, Service::GeoIndex).contains("group_protocol"));
+        settings.group_protocol = "consumer".into();
+        settings.kafka = "fetch_wait_ms = 7".into();
+        for service in Service::ALL {
+            let told = told(&settings, service);
+            let (_, section) = told.split_once("[kafka]\n").unwrap();
+            let section = section.split("\n[").next().unwrap();
+            for line in ["group_protocol = \"consumer\"", "fetch_wait_ms = 7"] {
+                assert!(section.lines().any(|l| l == line), "{told}");
+            }
+        }
     }
 }

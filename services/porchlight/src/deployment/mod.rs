@@ -18,6 +18,10 @@ use porchlight_store::CqlConfig;
 pub use configuration::Settings;
 use process::Process;
 
+/// How long a process may drain before it is killed.
+const DRAIN_BOUND: Duration = Duration::from_secs(30);
+const NO_SUCH: &str = "no such process";
+
 /// One of the four services.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Service {
@@ -77,7 +81,8 @@ impl Deployment {
         progress("applying the schema");
         porchlight_store::apply_schema(&settings.cql(), 1).await.map_err(|e| e.to_string())?;
         progress("applying the topics");
-        porchlight_bus::apply_topics(&settings.kafka(), settings.partitions, 1).await.map_err(|e| e.to_string())?;
+        let (kafka, partitions, replication) = (settings.kafka(), settings.partitions, settings.replication);
+        porchlight_bus::apply_topics(&kafka, partitions, replication).await.map_err(|e| e.to_string())?;
 
         let mut deployment = Self { settings, processes: BTreeMap::new() };
         for service in Service::ALL {
@@ -127,7 +132,7 @@ impl Deployment {
     /// # Errors
     /// The binary is not there.
     pub fn spawn(&mut self, service: Service, n: usize) -> Result<(), String> {
-        self.processes.get_mut(&(service, n)).ok_or("no such process")?.spawn()
+        self.processes.get_mut(&(service, n)).ok_or(NO_SUCH)?.spawn()
     }
 
     /// Kills a process at once (SIGKILL) and waits for its end.
@@ -135,6 +140,41 @@ impl Deployment {
         if let Some(process) = self.processes.get_mut(&(service, n)) {
             process.kill();
         }
+    }
+
+    /// Stops a process where it stands (SIGSTOP), on return: it lives, holds what it holds, and does nothing.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze(&self, service: Service, n: usize) -> Result<(), String> {
+        self.process(service, n)?.freeze()
+    }
+
+    /// Lets a frozen process go on (SIGCONT).
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn thaw(&self, service: Service, n: usize) -> Result<(), String> {
+        self.process(service, n)?.thaw()
+    }
+
+    /// Ends a process (SIGTERM) and waits until it has drained; a frozen one goes on for that.
+    ///
+    /// # Errors
+    /// It does not run, or did not drain and exit 0: the end of its log.
+    pub async fn terminate(&mut self, service: Service, n: usize) -> Result<(), String> {
+        self.process(service, n)?.terminate()?;
+        self.processes.get_mut(&(service, n)).ok_or(NO_SUCH)?.wait(DRAIN_BOUND).await
+    }
+
+    /// How a process ended by itself, with the end of its log, until it is started again. None: it runs, or was ended
+    /// from here.
+    pub fn exited(&mut self, service: Service, n: usize) -> Option<String> {
+        self.processes.get_mut(&(service, n)).and_then(Process::ended)
+    }
+
+    fn process(&self, service: Service, n: usize) -> Result<&Process, String> {
+        self.processes.get(&(service, n)).ok_or_else(|| NO_SUCH.into())
     }
 
     /// Waits until every running process says that it is ready.
@@ -162,9 +202,12 @@ impl Deployment {
         let mut failed = Vec::new();
         for service in Service::ALL.into_iter().rev() {
             let ours = || (service, 0)..=(service, usize::MAX);
-            self.processes.range(ours()).for_each(|(_, p)| p.terminate());
+            for (_, process) in self.processes.range(ours()) {
+                // One that does not run has nothing to drain.
+                let _ = process.terminate();
+            }
             for process in self.processes.range_mut(ours()).map(|(_, p)| p) {
-                failed.extend(process.wait(Duration::from_secs(30)).await.err());
+                failed.extend(process.wait(DRAIN_BOUND).await.err());
             }
         }
         if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
@@ -226,7 +269,11 @@ impl Settings {
         Self {
             name,
             servers,
+            reach: BTreeMap::new(),
             partitions: 4,
+            replication: 1,
+            group_protocol: configuration::CLASSIC.into(),
+            kafka: String::new(),
             issuer: String::new(),
             recorder: String::new(),
             log_filter: "info".into(),

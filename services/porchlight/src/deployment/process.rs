@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 use super::{Service, Settings, configuration::Keys};
@@ -20,12 +21,15 @@ pub(super) struct Process {
     dir: PathBuf,
     settings: Settings,
     child: Option<Child>,
+    /// How it ended, if it did so without being asked to.
+    end: Option<String>,
 }
 
 impl Process {
     pub(super) fn prepare(dir: &Path, service: Service, n: usize, settings: &Settings) -> Result<Self, String> {
         let name = format!("{}-{n}", service.name());
-        let process = Self { service, name, dir: dir.to_owned(), settings: settings.clone(), child: None };
+        let settings = settings.as_told_to(service);
+        let process = Self { service, name, dir: dir.to_owned(), settings, child: None, end: None };
         // Once, for all processes and for ever: whoever was given something under a key comes back with it.
         let keys = process.keys();
         if !keys.vapid.exists() {
@@ -57,7 +61,7 @@ impl Process {
         if self.service.has_api() {
             listen.push(("http", address(&api), api.as_path()));
         }
-        let toml = self.settings.file(self.service, &listen, &self.keys());
+        let toml = self.settings.file(self.service, &listen, &self.keys(), &self.file("snapshots"));
         write(&self.file("toml"), &toml)
     }
 
@@ -85,6 +89,7 @@ impl Process {
             .map_err(|e| format!("cannot start {}: {e}", binary.display()))?;
         write(&self.file("pid"), &child.id().to_string())?;
         self.child = Some(child);
+        self.end = None;
         Ok(())
     }
 
@@ -96,12 +101,18 @@ impl Process {
         url(&self.file("admin"))
     }
 
-    /// A sentence if it has ended without being asked to.
+    /// A sentence if it has ended without being asked to, the same until it is started again.
     pub(super) fn ended(&mut self) -> Option<String> {
-        let status = self.child.as_mut()?.try_wait().ok()??;
+        if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+            self.forget();
+            self.end = Some(format!("{} ended ({status}); its log ends:\n{}", self.name, tail(&self.log())));
+        }
+        self.end.clone()
+    }
+
+    fn forget(&mut self) {
         self.child = None;
         let _ = std::fs::remove_file(self.file("pid"));
-        Some(format!("{} ended ({status}); its log ends:\n{}", self.name, tail(&self.log())))
     }
 
     pub(super) async fn ready(&mut self, until: Instant) -> Result<(), String> {
@@ -128,18 +139,37 @@ impl Process {
         Ok(())
     }
 
+    /// Whether it is frozen makes no difference to SIGKILL.
     pub(super) fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        if let Some(child) = &mut self.child {
             let _ = child.kill();
             let _ = child.wait();
-            let _ = std::fs::remove_file(self.file("pid"));
+            self.forget();
         }
     }
 
-    pub(super) fn terminate(&self) {
-        if let Some(child) = &self.child {
-            signal(child.id(), "TERM");
-        }
+    pub(super) fn freeze(&self) -> Result<(), String> {
+        porchlight_standins::fleet::freeze(self.must_run()?)
+    }
+
+    pub(super) fn thaw(&self) -> Result<(), String> {
+        self.signal(Signal::CONT)
+    }
+
+    /// To a child that is not waited for yet: its number cannot be another's.
+    fn signal(&self, signal: Signal) -> Result<(), String> {
+        let pid = Pid::from_child(self.must_run()?);
+        kill_process(pid, signal).map_err(|e| format!("{} cannot be signalled: {e}", self.name))
+    }
+
+    fn must_run(&self) -> Result<&Child, String> {
+        self.child.as_ref().ok_or_else(|| format!("{} does not run", self.name))
+    }
+
+    /// A frozen process would sleep over its end.
+    pub(super) fn terminate(&self) -> Result<(), String> {
+        self.signal(Signal::TERM)?;
+        self.thaw()
     }
 
     pub(super) async fn wait(&mut self, within: Duration) -> Result<(), String> {
@@ -147,8 +177,7 @@ impl Process {
         while let Some(child) = &mut self.child {
             match child.try_wait() {
                 Ok(Some(status)) => {
-                    self.child = None;
-                    let _ = std::fs::remove_file(self.file("pid"));
+                    self.forget();
                     if !status.success() {
                         return Err(format!("{} ended with {status}; its log ends:\n{}", self.name, tail(&self.log())));
                     }
@@ -156,7 +185,8 @@ impl Process {
                 Ok(None) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(20)).await,
                 Ok(None) | Err(_) => {
                     self.kill();
-                    return Err(format!("{} did not drain in time and was killed", self.name));
+                    let tail = tail(&self.log());
+                    return Err(format!("{} did not drain in time and was killed; its log ends:\n{tail}", self.name));
                 }
             }
         }
@@ -168,11 +198,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Signals by the `kill` command of the shell's own package: the safe way without a line of `unsafe`.
-fn signal(pid: u32, name: &str) {
-    let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
 }
 
 /// The binaries of the services stand beside this one (or one folder up, for a test's).
@@ -190,14 +215,15 @@ fn binary(service: Service) -> Result<PathBuf, String> {
 pub(super) fn clear(dir: &Path) -> Result<(), String> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Ok(()) };
     for path in entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "pid")) {
-        let pid = std::fs::read_to_string(&path).ok().and_then(|p| p.trim().parse::<u32>().ok());
+        let pid = std::fs::read_to_string(&path).ok().and_then(|p| Pid::from_raw(p.trim().parse().ok()?));
         // The number may be someone else's by now: only a process that was started with a file of this folder is ours.
-        let ours = |pid: &u32| {
+        let ours = |pid: &Pid| {
             std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
                 .is_ok_and(|c| c.contains(&dir.display().to_string()))
         };
         if let Some(pid) = pid.filter(ours) {
-            signal(pid, "KILL");
+            // It may have ended since it was looked at.
+            let _ = kill_process(pid, Signal::KILL);
         }
         std::fs::remove_file(&path).map_err(|e| format!("cannot remove {}: {e}", path.display()))?;
     }
