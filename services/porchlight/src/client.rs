@@ -27,6 +27,11 @@ impl Answer {
         if self.status.is_success() { Ok(self.body) } else { Err(format!("{}: {}", self.status, self.body)) }
     }
 
+    /// The version that a conditional request can name; empty if there is none.
+    pub fn etag(&self) -> &str {
+        self.headers.get("etag").and_then(|etag| etag.to_str().ok()).unwrap_or_default()
+    }
+
     /// The stable code of a problem.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
@@ -85,6 +90,10 @@ impl Client {
     /// # Errors
     /// No answer came: nothing is known of what happened.
     pub async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Answer, String> {
+        Self::read(self.request(method, path, body)).await
+    }
+
+    fn request(&self, method: Method, path: &str, body: &Value) -> reqwest::RequestBuilder {
         let mut request = self.http.request(method, format!("{}{path}", self.base)).timeout(Duration::from_secs(20));
         if !self.token.is_empty() {
             request = request.bearer_auth(&self.token);
@@ -92,7 +101,7 @@ impl Client {
         if !body.is_null() {
             request = request.json(body);
         }
-        Self::read(request).await
+        request
     }
 
     /// A body of any type.
@@ -125,6 +134,14 @@ impl Client {
     /// As [`Client::call`].
     pub async fn put(&self, path: &str, body: &Value) -> Result<Answer, String> {
         self.call(Method::PUT, path, body).await
+    }
+
+    /// `PUT` if the thing still is at the version that [`Answer::etag`] named (412 if not).
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn put_at(&self, path: &str, body: &Value, etag: &str) -> Result<Answer, String> {
+        Self::read(self.request(Method::PUT, path, body).header("if-match", etag)).await
     }
 
     /// `POST`.

@@ -1,12 +1,16 @@
 //! The command line: what can be asked for, and how it is answered. Each command returns what it has to say; only this
 //! file writes and decides exit codes.
 
+mod audit;
 mod config;
+mod dead_letters;
 mod grant_key;
 mod media;
+mod moment;
 mod neighborhoods;
 mod operator;
 mod output;
+mod replay;
 mod schema;
 mod servers;
 mod topics;
@@ -52,6 +56,9 @@ enum Command {
     /// The topics.
     #[command(subcommand)]
     Topics(topics::Command),
+    /// The records that no service could handle.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// The operators.
     #[command(subcommand)]
     Operator(operator::Command),
@@ -67,8 +74,14 @@ enum Command {
     /// The clips and thumbnails on disk.
     #[command(subcommand)]
     Media(media::Command),
+    Replay(replay::Args),
+    /// Whether what came in is what came out.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// A whole network on this machine, with people in it.
     City(crate::city::Args),
+    /// A whole network on this machine that is killed, frozen and cut off at random moments, and counted at the end.
+    Crash(crate::crash::Args),
     /// Print every setting of a program, its default and what it means.
     Config(config::Args),
 }
@@ -154,18 +167,25 @@ fn run(cli: Cli) -> Result<String, Failure> {
         Command::Vapid(command) => Ok(vapid::run(command)),
         Command::GrantKey(command) => Ok(grant_key::run(command)),
         Command::Media(command) => wait_for(media::run(command, config()?)),
+        Command::Audit(command) => wait_for(audit::run(command, config()?)),
         Command::Schema(command) => wait_for(schema::run(command, config()?)),
         Command::Topics(command) => wait_for(topics::run(command, config()?)),
+        Command::DeadLetters(command) => wait_for(dead_letters::run(command, config()?)),
+        Command::Replay(args) => wait_for(replay::run(args, config()?)),
         Command::Operator(command) => wait_for(operator::run(command, config()?)),
         Command::City(args) => {
             let lived = async { crate::city::run(args).await.map_err(Failure::Failed) };
             wait_for(async { lived.await.map(|()| String::new()) })
         }
+        Command::Crash(args) => {
+            let report = wait_for(async { crate::crash::run(&args, &progress).await.map_err(Failure::Failed) })?;
+            if report.failures().is_empty() { Ok(report.to_string()) } else { Err(Failure::Found(report.to_string())) }
+        }
         Command::Neighborhoods(command) => wait_for(neighborhoods::run(command)),
     }
 }
 
-fn wait_for(command: impl Future<Output = Result<String, Failure>>) -> Result<String, Failure> {
+fn wait_for<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(|e| Failure::Failed(format!("no runtime: {e}")))?;
     let answer = runtime.block_on(command);
     // A client library that blocks in its destructor must not keep a command that is done.

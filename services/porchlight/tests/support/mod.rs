@@ -1,6 +1,12 @@
 //! What the end-to-end tests share: a city on the shared servers, its witness, and patience that ends.
 #![allow(dead_code, unreachable_pub)] // each test file uses a part of it
 
+pub mod apps;
+pub mod flown;
+pub mod ground;
+pub mod motion;
+pub mod revocations;
+pub mod rows;
 pub mod sse;
 pub mod uploads;
 
@@ -88,7 +94,7 @@ impl Scene {
         loop {
             self.witness.observe(&self.city.phones);
             let verdict = self.witness.judge_pushes(i64::MAX);
-            if verdict.missing.is_empty() && self.lag().await == 0 {
+            if verdict.missing.is_empty() && self.lag().await == 0.0 {
                 self.witness.observe(&self.city.phones);
                 let verdict = self.witness.judge_pushes(i64::MAX);
                 assert!(verdict.is_clean(), "{verdict:#?}");
@@ -102,16 +108,10 @@ impl Scene {
     }
 
     /// Records that wait in any stage, by the services' own metrics.
-    async fn lag(&self) -> u64 {
-        let mut lag = 0;
+    pub async fn lag(&self) -> f64 {
+        let mut lag = 0.0;
         for (service, n) in self.city.deployment.processes() {
-            let url = format!("{}/metrics", self.city.deployment.admin(service, n));
-            let text = match reqwest::get(url).await {
-                Ok(answer) => answer.text().await.unwrap_or_default(),
-                Err(_) => String::new(),
-            };
-            let samples = text.lines().filter(|l| l.starts_with("porchlight_bus_consumer_lag_records{"));
-            lag += samples.filter_map(|l| l.rsplit_once(' ')?.1.parse::<u64>().ok()).sum::<u64>();
+            lag += sample(&self.city.deployment.admin(service, n), "porchlight_bus_consumer_lag_records", "").await;
         }
         lag
     }
@@ -120,6 +120,17 @@ impl Scene {
     pub async fn end(self) {
         self.city.deployment.stop().await.expect("drained");
     }
+}
+
+/// The sum of a metric's samples whose labels contain `label`, as a process says now; 0 if it does not answer.
+pub async fn sample(admin: &str, metric: &str, label: &str) -> f64 {
+    let asked = async { reqwest::get(format!("{admin}/metrics")).await?.text().await };
+    let of_metric = |line: &&str| {
+        let rest = line.strip_prefix(metric);
+        rest.is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
+    };
+    let text = asked.await.unwrap_or_default();
+    text.lines().filter(of_metric).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
 /// Polls until it holds.
