@@ -1,6 +1,6 @@
 # `make` prints what there is. Everything is done by cargo and by the command line of services/porchlight.
 .DEFAULT_GOAL := help
-.PHONY: help setup build up down city test lint fmt clean-servers
+.PHONY: help setup build up down city crash test lint fmt clean-servers
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug/porchlight
 # Where `make up` keeps its servers' data.
@@ -29,6 +29,10 @@ down: $(BIN) ## Stop them; their data stay in .dev/run
 city: build ## A city that lives, in this terminal until Ctrl-C (RATE=events/s HOMES=n DATA=folder SEED=n)
 	@.ci/foreground $(BIN) city $(if $(RATE),--rate $(RATE)) $(if $(HOMES),--homes $(HOMES)) $(if $(DATA),--data $(DATA)) \
 		$(if $(SEED),--seed $(SEED))
+
+crash: build ## A network under load that is killed, frozen and cut off, and counted at the end (FAULTS=n SEED=n RATE=events/s PROTOCOL=classic|consumer)
+	@.ci/foreground $(BIN) crash $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(if $(RATE),--rate $(RATE)) \
+		$(if $(PROTOCOL),--group-protocol $(PROTOCOL))
 
 test: ## Everything: lints, then every test, against servers of their own
 	@.ci/test

@@ -23,6 +23,7 @@
 //! right, and it knows one: tests keep them apart.
 
 mod happening;
+mod in_flight;
 mod judge;
 mod media;
 mod names;
@@ -37,6 +38,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use happening::{Happening, Told};
+pub use in_flight::{Between, FlightVerdict, Flown, InFlight};
 pub use judge::{ObservedPush, Verdict};
 use media::Stored;
 use place::{Held, Neighborhoods, Place};

@@ -23,8 +23,9 @@ use uuid::Uuid;
 use super::{people::Camera, picture};
 use crate::client::{Answer, MediaFile};
 
-/// The most events on their way to ingest at once: what comes on top waits, and the rate sinks.
-const MOST_UNDER_WAY: usize = 64;
+/// The most events on their way to ingest at once: what comes on top waits, and the rate sinks. A camera that cannot be
+/// heard for a minute keeps what it has to say.
+const MOST_UNDER_WAY: usize = 1_024;
 
 /// What a camera got into the log.
 #[derive(Clone, Debug)]
@@ -67,6 +68,8 @@ pub struct Tally {
     pub stored: AtomicU64,
     /// Sendings answered otherwise, or not at all; each was tried again.
     pub refused: AtomicU64,
+    /// Events, clips and thumbnails that were tried for so long in vain that the camera gave up.
+    pub given_up: AtomicU64,
 }
 
 /// Sends until `shutdown`, then waits for the answers under way. What one camera sends is sent one after the other, so
@@ -112,8 +115,9 @@ pub async fn live(
                         store_until_completed(&camera, sighting.id, file, &tally).await
                     }
                 };
-                if let Some(news) = sent {
-                    let _ = accepted.send(Accepted { camera: sighting.camera, news }).await;
+                match sent {
+                    Some(news) => drop(accepted.send(Accepted { camera: sighting.camera, news }).await),
+                    None => drop(tally.given_up.fetch_add(1, Ordering::Relaxed)),
                 }
             }
             drop((camera, permit));
@@ -138,13 +142,13 @@ fn things(sighting: &Sighting, camera: &Camera) -> &'static [Thing] {
     }
 }
 
-/// How long to wait before each next try: in all a minute.
+/// How long to wait before each next try: in all five minutes.
 fn waits() -> impl Iterator<Item = Duration> {
-    [100, 200, 400, 800].into_iter().chain(std::iter::repeat_n(1_500, 40)).map(Duration::from_millis)
+    [100, 200, 400, 800].into_iter().chain(std::iter::repeat_n(1_500, 200)).map(Duration::from_millis)
 }
 
 /// Sends one event again and again, under the same id as a camera does, until it is acknowledged: an event without an
-/// answer may be in the log, and would be nobody's. `None` after a minute of trying.
+/// answer may be in the log, and would be nobody's. `None` after five minutes of trying.
 pub async fn send_until_accepted(camera: &Camera, body: &Value, tally: &Tally) -> Option<Timestamp> {
     send_until_known(camera, body, tally).await.map(|(received_at, _)| received_at)
 }
@@ -170,7 +174,7 @@ async fn send_until_known(camera: &Camera, body: &Value, tally: &Tally) -> Optio
     None
 }
 
-/// Puts a clip or thumbnail of an event and completes it, again and again, as a camera does. `None` after a minute of
+/// Puts a clip or thumbnail of an event and completes it, again and again, as a camera does. `None` after five minutes of
 /// trying.
 pub async fn store_until_completed(camera: &Camera, event: Uuid, file: MediaFile, tally: &Tally) -> Option<News> {
     for wait in waits() {

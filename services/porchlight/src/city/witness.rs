@@ -179,7 +179,8 @@ impl Witness {
     }
 }
 
-fn observed(push: &Push) -> ObservedPush {
+/// What the oracle has to know of a push.
+pub fn observed(push: &Push) -> ObservedPush {
     ObservedPush {
         endpoint: push.endpoint.clone(),
         alert: push.payload["alert"].as_str().and_then(|s| s.parse().ok()).unwrap_or_default(),
