@@ -122,3 +122,13 @@ fn last_words(pushes: &[Push], names: &Names) -> Decided {
     }
     decided
 }
+
+/// However often a push was handed over, it appeared once on a phone; later ones took its place.
+pub fn shown_once(scene: &Scene) {
+    let mut shown: BTreeMap<(String, String), u32> = BTreeMap::new();
+    for push in scene.city.phones.log(0) {
+        let tag = push.payload["collapse"].as_str().unwrap_or_default().to_owned();
+        *shown.entry((push.endpoint.clone(), tag)).or_default() += u32::from(!push.replaced);
+    }
+    assert!(shown.values().all(|&times| times == 1), "shown twice");
+}
