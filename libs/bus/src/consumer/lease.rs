@@ -66,9 +66,9 @@ impl Pulse {
     }
 
     /// The loop polled at `now`. Leases of partitions that may be gone must have been ended before: this lets all
-    /// others live on.
-    pub(super) fn polled(&self, now: Instant) {
-        self.polled_ms.store(self.ms(now), Ordering::Release);
+    /// others live on. Gives the poll before.
+    pub(super) fn polled(&self, now: Instant) -> Instant {
+        self.origin + Duration::from_millis(self.polled_ms.swap(self.ms(now), Ordering::AcqRel))
     }
 
     /// The group answered what was asked at `asked`.
@@ -108,7 +108,7 @@ mod tests {
         let just_before = Duration::from_millis(3999);
         assert!(pulse.is_alive(now) && pulse.is_alive(now + just_before));
         assert!(!pulse.is_alive(now + LASTS) && !pulse.is_awake(now + LASTS));
-        pulse.polled(now + just_before);
+        assert_eq!(pulse.polled(now + just_before), now, "the poll before");
         assert!(pulse.is_awake(now + LASTS) && !pulse.is_alive(now + LASTS), "cut off");
         pulse.heard(now + just_before);
         assert!(pulse.is_alive(now + LASTS) && !pulse.is_alive(now + just_before + LASTS));

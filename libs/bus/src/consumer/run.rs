@@ -131,7 +131,7 @@ impl<H: Handler> Loop<H> {
             if overslept {
                 self.begin_anew()?;
             }
-            self.pulse.polled(now);
+            let last = self.pulse.polled(now);
             self.status.update().polled = Some(now);
             // What came is of the member that is gone; only that a try ended still says that its lane is free.
             if overslept && !matches!(event, Event::Finished(_)) {
@@ -140,7 +140,7 @@ impl<H: Handler> Loop<H> {
             match event {
                 Event::Shutdown => self.stop(Ok(())),
                 Event::Arrived(Ok(Arrival::Record(record))) => self.received(record)?,
-                Event::Arrived(Ok(Arrival::Rebalance(change))) => self.rebalanced(change)?,
+                Event::Arrived(Ok(Arrival::Rebalance(change))) => self.rebalanced(change, last)?,
                 Event::Arrived(Err(error)) => self.failed(error)?,
                 Event::Finished(finished) => self.finished(finished)?,
                 Event::Answered(answers) => self.note(answers),

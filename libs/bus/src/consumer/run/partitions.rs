@@ -31,7 +31,8 @@ impl Going {
 }
 
 impl<H: Handler> Loop<H> {
-    pub(super) fn rebalanced(&mut self, change: Rebalance) -> Result<(), BusError> {
+    /// The group answered, after `since`: else the change had come with the poll before.
+    pub(super) fn rebalanced(&mut self, change: Rebalance, since: Instant) -> Result<(), BusError> {
         let count = |change: &str, partitions: &[TopicPartition]| {
             METRICS.rebalanced.with_label_values(&[self.stage, change]).inc_by(partitions.len() as u64);
             tracing::info!(stage = self.stage, change, partitions = partitions.len(), "rebalanced");
@@ -40,7 +41,7 @@ impl<H: Handler> Loop<H> {
             Rebalance::Assign(partitions) => {
                 count("assigned", &partitions);
                 self.status.update().joined = true;
-                self.pulse.heard(Instant::now());
+                self.pulse.heard(since);
                 for at in &partitions {
                     self.ledger.assign(*at);
                     self.leases.insert(*at, Lease::granted(&self.pulse));
@@ -53,6 +54,7 @@ impl<H: Handler> Loop<H> {
             }
             Rebalance::Revoke(partitions) => {
                 count("given_back", &partitions);
+                self.pulse.heard(since); // A lease lasts through the grace, however long the members were waited for.
                 for at in &partitions {
                     self.schedule.revoke(*at);
                 }
