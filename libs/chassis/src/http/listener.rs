@@ -125,7 +125,26 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
 
 /// Nobody reads half an address: it is written beside the file and moved into its place.
 fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let beside = path.with_extension("tmp");
+    // After the whole name: a process writes several files whose names differ in their ends only, at the same time.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tmp");
     std::fs::write(&beside, text)?;
     std::fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_differ_in_their_ends_do_not_disturb_each_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str| {
+            let path = folder.path().join(name);
+            for n in 0..2_000 {
+                write_whole(&path, &n.to_string()).expect(name);
+            }
+        };
+        std::thread::scope(|scope| ["ingest.api", "ingest.admin"].map(|name| drop(scope.spawn(move || write(name)))));
+    }
 }
