@@ -3,9 +3,9 @@
 use crate::cover;
 
 /// The antimeridian from the west: the same meridian as its negative, under which points are known.
-const ANTIMERIDIAN: i32 = 1_800_000_000;
+pub(crate) const ANTIMERIDIAN: i32 = 1_800_000_000;
 /// The north pole's latitude: the one place that has no north.
-const NORTH_POLE: i32 = 900_000_000;
+pub(crate) const NORTH_POLE: i32 = 900_000_000;
 
 /// A position in 1e-7 degree (about 1 cm).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

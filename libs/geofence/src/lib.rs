@@ -8,8 +8,10 @@ mod cover;
 pub mod geojson;
 mod geometry;
 mod index;
+mod plane;
 mod rings;
 mod shards;
 
 pub use geometry::{Geometry, Point, Ring};
 pub use index::{Change, GeofenceIndex, Neighborhood, NeighborhoodIx, Owners, Stats};
+pub use plane::Counts as Cells;

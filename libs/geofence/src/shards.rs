@@ -28,11 +28,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        self.change(&key).insert(key, value);
-    }
-
-    pub(crate) fn remove(&mut self, key: &K) {
-        self.change(key).remove(key);
+        let shard = self.shard(&key);
+        Arc::make_mut(&mut self.shards[shard]).insert(key, value);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -51,10 +48,5 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
 
     fn shard(&self, key: &K) -> usize {
         usize::from(self.hasher.hash_one(key).to_le_bytes()[0]) % SHARDS
-    }
-
-    fn change(&mut self, key: &K) -> &mut HashMap<K, V> {
-        let shard = self.shard(key);
-        Arc::make_mut(&mut self.shards[shard])
     }
 }

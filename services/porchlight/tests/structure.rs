@@ -112,6 +112,17 @@ fn every_crate_says_what_it_owns_and_keeps_the_lints() {
     }
 }
 
+/// The one place is a peer's C library, beside which the index is measured.
+#[test]
+fn unsafe_code_stands_in_one_place() {
+    let needle = concat!("allow(", "unsafe_code)");
+    let all = ours();
+    let files = all.iter().flat_map(|p| sources(p.manifest_path.parent().expect("a folder").as_std_path()));
+    let with: Vec<_> = files.filter(|file| std::fs::read_to_string(file).expect("text").contains(needle)).collect();
+    assert!(with.iter().all(|file| file.ends_with("geofence/benches/peers/mod.rs")), "{with:?}");
+    assert_eq!(with.len(), 1);
+}
+
 /// One sitting: a file that is longer is two.
 #[test]
 fn files_stay_short_enough_to_read() {
