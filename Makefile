@@ -1,6 +1,6 @@
 # `make` prints what there is. Everything is done by cargo and by the command line of services/porchlight.
 .DEFAULT_GOAL := help
-.PHONY: help setup build up down city crash test lint fmt clean-servers
+.PHONY: help setup build up down city crash test fuzz miri lint fmt clean-servers
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug/porchlight
 # Where `make up` keeps its servers' data.
@@ -36,6 +36,17 @@ crash: build ## A network under load that is killed, frozen and cut off, and cou
 
 test: ## Everything: lints, then every test, against servers of their own
 	@.ci/test
+
+fuzz: ## The geofence on bytes that nobody thought of; needs a nightly Rust (SECONDS=n for each of two targets)
+	@libs/geofence/fuzz/run.sh reader $(or $(SECONDS),60)
+	@libs/geofence/fuzz/run.sh index $(or $(SECONDS),60)
+
+# Proptest looks for the folder of a test, which Miri hides from it.
+miri: ## The geofence's unit tests under Miri; needs a nightly Rust with its component miri
+	@cargo +nightly miri --version >/dev/null 2>&1 || \
+		{ echo "miri: it is missing: rustup toolchain install nightly --component miri,rust-src" >&2; exit 1; }
+	MIRIFLAGS=-Zmiri-disable-isolation CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/miri \
+		cargo +nightly miri test --package porchlight-geofence --lib
 
 lint: ## Formatting and clippy; any warning fails
 	cargo fmt --all --check

@@ -1,6 +1,7 @@
 //! The index beside the best that others offer, in one run: `cargo bench -p porchlight-geofence`, or `--bench locate --
-//! --towns 20000` for a smaller nation. One thread; CPU time, the best of several rounds, for the machine's is noisy. It
-//! fails below the limits that follow.
+//! --towns 20000` for a smaller nation. One thread; CPU time, the best of several rounds, for machines are noisy. It fails
+//! below the limits that follow. With `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` all of them get large pages, where the
+//! system gives any.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod peers;
@@ -19,6 +20,14 @@ use porchlight_synth::{BOSTON, Nation, towns};
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+
+/// Beside the best peer, in batches: half of what docs/PERFORMANCE.md states or less, for machines are noisy.
+const LEAST_CITY: [f64; 3] = [12.0, 6.0, 12.0];
+const LEAST_NATION: f64 = 15.0;
+/// The same, one at a time.
+const LEAST_ONE_BY_ONE: [f64; 3] = [5.0, 3.0, 4.0];
+/// Bytes of the index for each vertex of the nation, each of them of two towns.
+const MOST_BYTES: usize = 14;
 
 fn main() {
     let towns = argument("--towns").unwrap_or(345_000);
@@ -161,8 +170,8 @@ fn city() -> Vec<String> {
         line::<geometry_rs::Polygon>(&boston, &sets, &rows),
     ];
     let columns = ["random", "mixed", "sorted along a curve"];
-    let mut fallen = print("Boston, one at a time", &columns, &single, &peers, &[1.0; 3]);
-    fallen.extend(print("Boston, batch", &columns, &batches, &peers, &[1.0; 3]));
+    let mut fallen = print("Boston, one at a time", &columns, &single, &peers, &LEAST_ONE_BY_ONE);
+    fallen.extend(print("Boston, batch", &columns, &batches, &peers, &LEAST_CITY));
     fallen
 }
 
@@ -192,6 +201,7 @@ fn nation(towns: u32, vertices: u32) -> Vec<String> {
         index.stats().vertices,
         index.cells()
     );
+    let bytes_each = index.memory_bytes() / index.stats().vertices;
     changes(&index, &nation);
     let batches = Line { name: "Porchlight, batch", speeds: vec![batch(&index, &points)], wrong: ours(&index, &rows) };
     let single =
@@ -209,8 +219,11 @@ fn nation(towns: u32, vertices: u32) -> Vec<String> {
         line::<geometry_rs::Polygon>(&all, &points, &rows),
     ];
     let title = format!("{towns} towns");
-    let mut fallen = print(&format!("{title}, one at a time"), &["random"], &single, &peers, &[1.0]);
-    fallen.extend(print(&format!("{title}, batch"), &["random"], &batches, &peers, &[1.0]));
+    let mut fallen = print(&format!("{title}, one at a time"), &["random"], &single, &peers, &LEAST_ONE_BY_ONE[1..2]);
+    fallen.extend(print(&format!("{title}, batch"), &["random"], &batches, &peers, &[LEAST_NATION]));
+    if bytes_each > MOST_BYTES && towns >= 345_000 {
+        fallen.push(format!("{title}: {bytes_each} bytes for each vertex"));
+    }
     fallen
 }
 
@@ -221,10 +234,10 @@ fn changes(index: &GeofenceIndex, nation: &Nation) {
             let town = n * 7919 % nation.towns();
             let mut geometry: Geometry = nation.town(town);
             geometry.parts[0][0].pop();
-            let before = cpu();
+            let before = Instant::now();
             let change = Change::Put(Neighborhood { id: town.into(), geometry: Arc::new(geometry) });
             black_box(index.apply(change));
-            cpu() - before
+            before.elapsed()
         })
         .collect();
     times.sort();

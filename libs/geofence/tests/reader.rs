@@ -157,6 +157,24 @@ fn a_ring_that_runs_along_itself_is_refused_and_read_by_even_odd() {
     assert_eq!(repaired(&there_and_back).unwrap_err()[0].code, "ring_without_area");
 }
 
+/// A shell that crosses itself, and a hole beside it: long edges side by side, none of which meets another.
+#[test]
+fn a_large_hole_beside_a_shell_that_crosses_itself_is_judged() {
+    let zigzag = |west: i64, count: i64| -> Vec<Value> {
+        (0..count).map(|n| json!([west + n, if n % 2 == 0 { 0 } else { 50_000_000 } + n])).collect()
+    };
+    let degrees = |ring: Vec<Value>| -> Value {
+        let at = |v: &Value| json!([v[0].as_f64().unwrap() / 1e7, v[1].as_f64().unwrap() / 1e7]);
+        ring.iter().chain(ring.first()).map(at).collect()
+    };
+    let mut shell = zigzag(0, 20_000);
+    shell.extend([json!([30_000_000, 60_000_000]), json!([31_000_000, 10_000_000]), json!([29_000_000, 20_000_000])]);
+    shell.push(json!([32_000_000, 50_000_000]));
+    let document = polygon(json!([degrees(shell), degrees(zigzag(40_000_000, 20_000))]));
+    let refused = repaired(&document).unwrap_err();
+    assert_eq!((refused[0].code, refused[0].pointer.as_str()), ("hole_outside_shell", "/coordinates/1"));
+}
+
 #[test]
 fn rings_may_touch_in_points() {
     let eight = polygon(json!([[[0, 0], [1, 1], [2, 0], [2, 2], [1, 1], [0, 2], [0, 0]]]));

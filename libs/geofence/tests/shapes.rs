@@ -6,7 +6,7 @@ mod common;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use common::{file, moved_point_is_in};
+use common::moved_point_is_in;
 use porchlight_geofence::{
     Change, GeofenceIndex, Geometry, Neighborhood, Point, Ring,
     geojson::{self, Options},
@@ -206,15 +206,8 @@ fn an_index_tells_its_size() {
 /// The index against brute force told another way, on polygons that are hard on purpose.
 #[test]
 fn g4_pathological_polygons_have_one_meaning() {
-    let options = Options { repair_even_odd: true, ..Options::default() };
     for name in ["georust", "jts", "turf"] {
-        let document: serde_json::Value = serde_json::from_slice(&file(&format!("tests/data/{name}.geojson"))).unwrap();
-        let features = document["features"].as_array().unwrap();
-        let read = |feature| geojson::read(&serde_json::to_vec(feature).unwrap(), options).ok();
-        let geometries: Vec<Geometry> =
-            features.iter().filter_map(read).flatten().map(|feature| feature.geometry).collect();
-        assert!(geometries.len() * 100 > features.len() * 90, "{name}: {} of {}", geometries.len(), features.len());
-        let all = numbered(geometries);
+        let all = common::pathological(&format!("tests/data/{name}.geojson"));
         let index = GeofenceIndex::build(&all);
         for neighborhood in &all {
             let probes = probes(&neighborhood.geometry);

@@ -1,6 +1,8 @@
 //! The neighborhoods at one moment.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
+
+use imbl::HashMap;
 
 use porchlight_domain::{Borders, Cell, NeighborhoodId, NeighborhoodRef, Point, Undecided, Version};
 use porchlight_geofence::{Change, GeofenceIndex, Geometry, Neighborhood, Point as GridPoint};
@@ -12,7 +14,7 @@ use crate::past::Past;
 /// With more changes at once than this share of all, building the index anew is cheaper than changing it.
 const REBUILD_ABOVE: usize = 8;
 
-/// The neighborhoods at one moment. Debug prints counts only.
+/// The neighborhoods at one moment. The next one shares with it what a change does not touch. Debug prints counts only.
 #[derive(Clone, Default)]
 pub struct Snapshot {
     current: HashMap<NeighborhoodId, Current>,

@@ -13,6 +13,8 @@ use crate::{
 
 const HALF_TURN: i64 = 1_800_000_000;
 const POLE: i32 = 900_000_000;
+/// How many pairs of edges of one polygon are looked at for a reason why a hole lies outside its shell.
+const PATIENCE: usize = 5_000_000;
 
 pub(super) fn read(json: &[u8], options: Options) -> Result<Vec<Feature>, Vec<Finding>> {
     let document: Value = serde_json::from_slice(json).map_err(|e| {
@@ -167,9 +169,9 @@ impl Reader {
                 return self.refuse("ring_without_area", pointer, "the rings cancel each other: nothing is enclosed");
             }
         }
-        let mut sound = true;
+        let (mut sound, mut patience) = (true, PATIENCE);
         for (i, hole) in (1..).zip(holes) {
-            let excused = || crossing.is_some() && rings::cross(hole, shell);
+            let mut excused = || crossing.is_some() && rings::cross(hole, shell, &mut patience);
             if !rings::lies_in(hole, shell) && !excused() {
                 let at = hole.first().map(|p| p.degrees());
                 let _: Option<()> =

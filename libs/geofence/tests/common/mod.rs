@@ -20,6 +20,18 @@ pub fn neighborhoods(path: &str) -> Vec<Neighborhood> {
     numbered.map(|(feature, id)| Neighborhood { id, geometry: Arc::new(feature.geometry) }).collect()
 }
 
+/// The features of another project's file that can be read at all, by even-odd where they cross themselves: nearly all.
+pub fn pathological(path: &str) -> Vec<Neighborhood> {
+    let options = Options { repair_even_odd: true, ..Options::default() };
+    let document: serde_json::Value = serde_json::from_slice(&file(path)).unwrap();
+    let features = document["features"].as_array().unwrap();
+    let read = |feature| geojson::read(&serde_json::to_vec(feature).unwrap(), options).ok();
+    let numbered = features.iter().filter_map(read).flatten().zip(0..);
+    let all: Vec<_> = numbered.map(|(feature, id)| Neighborhood { id, geometry: Arc::new(feature.geometry) }).collect();
+    assert!(all.len() * 100 > features.len() * 90, "{path}: {} of {}", all.len(), features.len());
+    all
+}
+
 /// Rows of a truth file: where, and which features own it.
 pub fn truth(path: &str) -> Vec<(Point, Vec<u128>)> {
     let mut text = String::new();

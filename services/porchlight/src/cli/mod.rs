@@ -1,9 +1,10 @@
 //! The command line: what can be asked for, and how it is answered. Each command returns what it has to say; only this
-//! file writes and decides exit codes.
+//! file writes and decides exit codes. What is too long to be held (`geo locate`, `geo synth`) is written as it comes.
 
 mod audit;
 mod config;
 mod dead_letters;
+mod geo;
 mod grant_key;
 mod media;
 mod moment;
@@ -65,6 +66,9 @@ enum Command {
     /// The neighborhoods.
     #[command(subcommand)]
     Neighborhoods(neighborhoods::Command),
+    /// The polygons of a GeoJSON file, without any server: check them, draw them, ask them, measure them.
+    #[command(subcommand)]
+    Geo(geo::Command),
     /// The key by which push services know this deployment (VAPID, RFC 8292).
     #[command(subcommand)]
     Vapid(vapid::Command),
@@ -164,6 +168,7 @@ fn run(cli: Cli) -> Result<String, Failure> {
     match cli.command {
         Command::Servers(command) => servers::run(command),
         Command::Config(args) => Ok(config::run(args)),
+        Command::Geo(command) => geo::run(command),
         Command::Vapid(command) => Ok(vapid::run(command)),
         Command::GrantKey(command) => Ok(grant_key::run(command)),
         Command::Media(command) => wait_for(media::run(command, config()?)),

@@ -19,7 +19,7 @@ use upload::{Outcome, upload};
 /// How many are sent side by side.
 const SIDE_BY_SIDE: usize = 8;
 /// The largest file that is read.
-const MAX_FILE_BYTES: u64 = 512 << 20;
+pub(super) const MAX_FILE_BYTES: u64 = 512 << 20;
 /// How many failures are told one by one.
 const MAX_TOLD: usize = 20;
 /// How many are sent between two lines of progress.
@@ -62,7 +62,7 @@ pub(super) struct Import {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Repair {
+pub(super) enum Repair {
     /// Rings that cross themselves or each other: inside is what an odd number of them encloses.
     EvenOdd,
 }
@@ -108,7 +108,7 @@ fn client(gateway: &str, token_file: &Path) -> Result<Client, Failure> {
     Ok(Client::new(&http, gateway.trim_end_matches('/'), token.trim()))
 }
 
-fn read_bounded(path: &Path, bound: u64) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_bounded(path: &Path, bound: u64) -> Result<Vec<u8>, Failure> {
     use std::io::Read as _;
     let unreadable = |e| Failure::Usage(format!("{}: {e}", path.display()));
     let mut bytes = Vec::new();
