@@ -171,6 +171,7 @@ async fn hurt(
     say: &(dyn Fn(&str) + Sync),
 ) -> Result<Vec<report::Done>, String> {
     tokio::time::sleep(CALM).await;
+    let all = args.faults + Service::ALL.len() * REPLICAS;
     let mut done = Vec::new();
     let mut under_way: JoinSet<Result<report::Done, String>> = JoinSet::new();
     let mut hurt_now: BTreeSet<Group> = BTreeSet::new();
@@ -183,9 +184,8 @@ async fn hurt(
         #[allow(clippy::cast_precision_loss)]
         let took = |ms: i64| ms as f64 / 1e3;
         say(&format!(
-            "{:>3}/{}  {} {}: {:.1} s, back after {:.1} s, {} refused; {} acknowledged so far",
+            "{:>3}/{all}  {} {}: {:.1} s, back after {:.1} s, {} refused; {} acknowledged so far",
             done.len(),
-            args.faults,
             one.fault.hurt,
             one.fault.target.group(),
             took(one.undone_ms - one.from_ms),
