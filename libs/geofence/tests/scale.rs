@@ -124,6 +124,13 @@ fn changes_in_a_crowded_place_lead_where_building_leads() {
             0 => None,
             // A vertex less; and a square that covers many others, with a hole round the corner that was drawn.
             1 => geometry.parts.first().map(|part| vec![vec![part[0][..3].to_vec()]]),
+            // Tiles that it holds as a whole, without an edge of it.
+            2 if n % 2 == 0 => Some(vec![vec![vec![
+                at(corner.x - 2_000_000, corner.y - 2_000_000),
+                at(corner.x + 3_000_000, corner.y - 2_000_000),
+                at(corner.x + 3_000_000, corner.y + 3_000_000),
+                at(corner.x - 2_000_000, corner.y + 3_000_000),
+            ]]]),
             _ => {
                 let (x, y) =
                     (dice.between(corner.x, corner.x + step * 100), dice.between(corner.y, corner.y + step * 100));
