@@ -2,7 +2,7 @@
 """GEOS on the same points as `cargo bench -p porchlight-geofence`: each prepared polygon is asked for all points in its
 box, through shapely, which hands whole arrays to C. (shapely's own STR tree prepares the points, not the polygons.)
 
-    python3 -m venv /tmp/geos && /tmp/geos/bin/pip install shapely && /tmp/geos/bin/python libs/geofence/benches/geos.py
+    python3 -m venv .dev/geos && .dev/geos/bin/pip install shapely && .dev/geos/bin/python libs/geofence/benches/geos.py
 """
 
 import csv
