@@ -1,7 +1,6 @@
 //! The index beside the best that others offer, in one run: `cargo bench -p porchlight-geofence`, or `--bench locate --
 //! --towns 20000` for a smaller nation. One thread; CPU time, the best of several rounds, for machines are noisy. It fails
-//! below the limits that follow. With `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` all of them get large pages, where the
-//! system gives any.
+//! below the limits that follow. With `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` all of them ask for large pages.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod peers;
