@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imbl::HashMap;
 
 use porchlight_domain::{Borders, Cell, NeighborhoodId, NeighborhoodRef, Point, Undecided, Version};
-use porchlight_geofence::{Change, GeofenceIndex, Geometry, Neighborhood, Point as GridPoint};
+use porchlight_geofence::{Change, GeofenceIndex, Geometry, Neighborhood, NeighborhoodIx, Owners, Point as GridPoint};
 use porchlight_wire::NeighborhoodRecord;
 use uuid::Uuid;
 
@@ -41,12 +41,23 @@ impl std::fmt::Debug for Snapshot {
 impl Snapshot {
     /// The neighborhoods that hold the point now, in the order of their ids.
     pub fn locate(&self, point: Point) -> Vec<NeighborhoodRef> {
-        let owners =
-            self.index.locate(grid(point)).map(|ix| NeighborhoodId(Uuid::from_u128(self.index.neighborhood(ix).id)));
-        let mut owners: Vec<NeighborhoodRef> =
-            owners.filter_map(|id| Some(NeighborhoodRef { id, version: self.current(id)? })).collect();
-        owners.sort_unstable();
-        owners
+        self.refs(self.index.locate(grid(point)))
+    }
+
+    /// The same for many points, in their order: several times as fast as one by one.
+    pub fn locate_batch(&self, points: &[Point]) -> Vec<Vec<NeighborhoodRef>> {
+        let points: Vec<GridPoint> = points.iter().copied().map(grid).collect();
+        let mut owners = Owners::default();
+        self.index.locate_batch(&points, &mut owners);
+        (0..points.len()).map(|n| self.refs(owners.of(n).iter().copied())).collect()
+    }
+
+    fn refs(&self, owners: impl Iterator<Item = NeighborhoodIx>) -> Vec<NeighborhoodRef> {
+        let ids = owners.map(|ix| NeighborhoodId(Uuid::from_u128(self.index.neighborhood(ix).id)));
+        let mut refs: Vec<NeighborhoodRef> =
+            ids.filter_map(|id| Some(NeighborhoodRef { id, version: self.current(id)? })).collect();
+        refs.sort_unstable();
+        refs
     }
 
     /// What people call it; `None` if unknown or deleted.

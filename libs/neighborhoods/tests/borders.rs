@@ -184,6 +184,9 @@ proptest! {
             let living = newest.filter(|r| !r.deleted).map(|r| r.version);
             prop_assert_eq!(in_portions.current(id(n)), living);
         }
+        let points: Vec<Point> = (-10..520).step_by(10).map(|lon| at(lon, 50)).collect();
+        let one_by_one: Vec<_> = points.iter().map(|point| in_portions.locate(*point)).collect();
+        prop_assert_eq!(in_portions.locate_batch(&points), one_by_one);
         for lon in (-10..520).step_by(10) {
             prop_assert_eq!(all_at_once.locate(at(lon, 50)), in_portions.locate(at(lon, 50)));
             for owner in in_portions.locate(at(lon, 50)) {

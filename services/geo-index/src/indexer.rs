@@ -12,14 +12,13 @@ use std::{
 
 use futures::future::{try_join_all, try_join3};
 use porchlight_bus::{Handler, ProduceError, Producer, Record, Topic};
-use porchlight_domain::{
-    Alert, Clock, EventId, Logged, Media, MediaId, NeighborhoodRef, Point, Stamped, item::GroupKey,
-};
+use porchlight_domain::{Alert, Clock, EventId, Logged, Media, MediaId, Stamped, item::GroupKey};
 use porchlight_store::{MediaIndex, StoreError, Timeline};
 use porchlight_wire::Wire as _;
 
 use crate::{
     decide::{self, Course, LogPosition, MediaCourse, Unlinked, Work},
+    locate::Locate,
     metrics,
 };
 
@@ -50,9 +49,6 @@ impl Alerts for Untold {
         Ok(())
     }
 }
-
-/// Which neighborhoods hold a point now; a sentence while that cannot be told yet.
-pub type Locate = Box<dyn Fn(Point) -> Result<Vec<NeighborhoodRef>, String> + Send + Sync>;
 
 /// Handles the records of `events`.
 pub struct Indexer<A> {
@@ -100,7 +96,7 @@ impl<A: Alerts> Indexer<A> {
     }
 
     async fn index_event(&self, at: LogPosition, stamped: &Stamped) -> Result<(), Wait> {
-        let matched = (self.locate)(stamped.point).map_err(Wait::Neighborhoods)?;
+        let matched = (self.locate)(stamped.point).await.map_err(Wait::Neighborhoods)?;
         // Almost every event is new: the item it may join, and its media that came first, are looked up in the same breath.
         let (first, last, media) = try_join3(
             self.timeline.first_seen(stamped.device, stamped.event.id),

@@ -29,6 +29,9 @@ pub const RECEIPT_TO_INDEXED: &str = "porchlight_geo_index_receipt_to_indexed_se
 /// Neighborhoods that are held in memory, deleted ones not among them.
 pub const NEIGHBORHOODS: &str = "porchlight_geo_index_neighborhoods";
 
+/// Points asked of the index together.
+pub const LOCATE_BATCH: &str = "porchlight_geo_index_locate_batch_points";
+
 static EVENTS_TOTAL: LazyLock<IntCounterVec> = LazyLock::new(|| {
     prometheus::register_int_counter_vec!(EVENTS, "Records of events decided about, by outcome.", &["outcome"])
         .expect("registered once")
@@ -64,6 +67,12 @@ static NEIGHBORHOODS_HELD: LazyLock<IntGauge> = LazyLock::new(|| {
     prometheus::register_int_gauge!(NEIGHBORHOODS, "Neighborhoods held in memory.").expect("registered once")
 });
 
+static LOCATE_BATCH_POINTS: LazyLock<Histogram> = LazyLock::new(|| {
+    let bounds = vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+    prometheus::register_histogram!(LOCATE_BATCH, "Points asked of the index together.", bounds)
+        .expect("registered once")
+});
+
 /// Registers every metric at zero, so that a dashboard shows what has not happened yet.
 pub(crate) fn register() {
     for outcome in Outcome::ALL {
@@ -82,6 +91,7 @@ pub(crate) fn register() {
     LazyLock::force(&UNREADABLE_TOTAL);
     LazyLock::force(&RECEIPT_TO_INDEXED_SECONDS);
     LazyLock::force(&NEIGHBORHOODS_HELD);
+    LazyLock::force(&LOCATE_BATCH_POINTS);
 }
 
 /// A record was decided about and its work is durable; its event was received `age_ms` ago.
@@ -89,6 +99,11 @@ pub(crate) fn indexed(outcome: Outcome, age_ms: i64) {
     EVENTS_TOTAL.with_label_values(&[outcome.as_str()]).inc();
     #[allow(clippy::cast_precision_loss)] // milliseconds of a few days are exact in f64
     RECEIPT_TO_INDEXED_SECONDS.observe(age_ms.max(0) as f64 / 1000.0);
+}
+
+/// So many points were asked of the index together.
+pub(crate) fn located(points: usize) {
+    LOCATE_BATCH_POINTS.observe(f64::from(u32::try_from(points).unwrap_or(u32::MAX)));
 }
 
 /// A record met its own decision.
@@ -134,6 +149,7 @@ mod tests {
             names,
             [
                 "porchlight_geo_index_events_total",
+                "porchlight_geo_index_locate_batch_points",
                 "porchlight_geo_index_media_total",
                 "porchlight_geo_index_neighborhoods",
                 "porchlight_geo_index_receipt_to_indexed_seconds",

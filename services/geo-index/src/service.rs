@@ -16,7 +16,9 @@ use porchlight_wire::NeighborhoodRecord;
 use uuid::Uuid;
 
 use crate::{
-    Config, Indexer, Locate, metrics,
+    Config, Indexer,
+    locate::in_batches,
+    metrics,
     retention::{self, StoreRecords},
 };
 
@@ -94,9 +96,9 @@ pub fn start(config: Config, health: &Health, manager: &mut Manager) -> Result<(
     let stop = manager.token(Phase::Work);
     manager.spawn("geo-index", Phase::Work, async move {
         let Some(store) = connection.established(&stop).await else { return Ok::<(), BusError>(()) };
-        let locate: Locate = Box::new(move |point| {
+        let (locate, locating) = in_batches(move || {
             table.ready()?;
-            Ok(neighborhoods.snapshot().locate(point))
+            Ok(neighborhoods.snapshot())
         });
         let indexer = Indexer::new(store.timeline, store.media, producer.clone(), locate, Arc::new(SystemClock));
         let consumer = Consumer::new(&config.kafka, "geo-index", &[Topic::Events], indexer, producer)?;
@@ -110,6 +112,7 @@ pub fn start(config: Config, health: &Health, manager: &mut Manager) -> Result<(
         tokio::select! {
             ended = consumer.run(stop) => ended,
             () = telling => Ok(()),
+            () = locating => Ok(()),
         }
     });
     Ok(())

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, future::ready, sync::Arc};
 
 use futures::executor::block_on;
 use porchlight_bus::{Handler as _, Outcome, Record};
@@ -22,7 +22,13 @@ const HANDLED_AT: i64 = NOON + 700_000;
 
 fn handler(world: &Arc<World>) -> Indexer<Log> {
     let clock = Arc::new(ManualClock::at(Timestamp(HANDLED_AT)));
-    Indexer::new(world.clone(), world.clone(), Log(world.clone()), Box::new(|_| Ok(vec![malden()])), clock)
+    Indexer::new(
+        world.clone(),
+        world.clone(),
+        Log(world.clone()),
+        Box::new(|_| Box::pin(ready(Ok(vec![malden()])))),
+        clock,
+    )
 }
 
 /// What a camera sends, so long after what it sent before.

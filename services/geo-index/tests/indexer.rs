@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use futures::executor::block_on;
 use porchlight_bus::{Handler as _, Lease, Outcome, Record};
@@ -18,7 +18,13 @@ use uuid::Uuid;
 
 fn indexer(world: &Arc<World>, now: i64) -> Indexer<Log> {
     let clock = Arc::new(ManualClock::at(Timestamp(now)));
-    Indexer::new(world.clone(), world.clone(), Log(world.clone()), Box::new(|_| Ok(vec![malden()])), clock)
+    Indexer::new(
+        world.clone(),
+        world.clone(),
+        Log(world.clone()),
+        Box::new(|_| Box::pin(ready(Ok(vec![malden()])))),
+        clock,
+    )
 }
 
 #[test]
@@ -69,8 +75,13 @@ fn what_is_no_event_goes_to_the_dead_letters() {
 fn nothing_is_written_before_the_polygons_are_known() {
     let world = Arc::new(World::default());
     let clock = Arc::new(ManualClock::at(Timestamp(NOON)));
-    let blind =
-        Indexer::new(world.clone(), world.clone(), Log(world.clone()), Box::new(|_| Err("loading".into())), clock);
+    let blind = Indexer::new(
+        world.clone(),
+        world.clone(),
+        Log(world.clone()),
+        Box::new(|_| Box::pin(ready(Err("loading".into())))),
+        clock,
+    );
     let outcome = block_on(blind.handle(record(0, &seen(1, 1, 0, Label::Person, true))));
     assert!(matches!(outcome, Outcome::Retry { .. }));
     assert_eq!(world.rows(), World::default().rows());

@@ -6,6 +6,7 @@ mod support;
 
 use std::{
     collections::BTreeSet,
+    future::ready,
     sync::{Arc, Mutex},
 };
 
@@ -94,7 +95,7 @@ impl Timeline for Erased {
 }
 
 fn polygons() -> Locate {
-    Box::new(|_| Ok(vec![malden()]))
+    Box::new(|_| Box::pin(ready(Ok(vec![malden()]))))
 }
 
 fn at(ms: i64) -> Arc<ManualClock> {

@@ -11,7 +11,7 @@ use std::{
 
 use porchlight_bus::{KafkaConfig, Replay, ReplayNews, Replayed, Span, Table, Topic, group_has_members};
 use porchlight_domain::{SystemClock, Timestamp};
-use porchlight_geo_index::{Indexer, Locate, Untold};
+use porchlight_geo_index::{Indexer, Locate, Untold, locate::in_batches};
 use porchlight_neighborhoods::Neighborhoods;
 use porchlight_store::Store;
 use porchlight_wire::NeighborhoodRecord;
@@ -197,11 +197,14 @@ impl Polygons {
         Ok(Self { table, neighborhoods })
     }
 
+    /// Answers until the runtime ends.
     fn locate(self) -> Locate {
-        Box::new(move |point| {
+        let (locate, answering) = in_batches(move || {
             self.table.ready()?;
-            Ok(self.neighborhoods.snapshot().locate(point))
-        })
+            Ok(self.neighborhoods.snapshot())
+        });
+        tokio::spawn(answering);
+        locate
     }
 }
 
