@@ -47,6 +47,12 @@ impl DeliveryOutcome {
 
 /// How long a push is remembered, milliseconds: seven days from the receipt of the event behind its alert.
 pub const LEDGER_MS: i64 = 7 * 86_400_000;
+
+/// When the rows of a push end.
+pub(crate) fn ends_at(alert_created_at: Timestamp) -> Timestamp {
+    alert_created_at.plus_ms(LEDGER_MS)
+}
+
 /// How many of an alert's pushes are read at once; an alert with more is refused by [`Deliveries::of_alert`].
 pub const MAX_DELIVERIES_READ: usize = 250_000;
 

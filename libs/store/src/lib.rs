@@ -1,5 +1,6 @@
-//! What is kept: four repositories behind traits, the CQL schema and its migrations, and the ScyllaDB/Cassandra adapter
-//! (the only place that names its driver).
+//! What is kept: four repositories behind traits, and two adapters. `scylla` keeps it in ScyllaDB or Cassandra, with the CQL
+//! schema and its migrations; `embedded` in a folder of this process, for a city without servers. Each is the only place
+//! that names its engine, but for `rows`, which both share. [`CqlConfig::folder`] chooses.
 //!
 //! Invariants every adapter keeps: rows of events, items and media are written with the write time of their receipt and
 //! the time to live that is left, so a replay neither revives nor lengthens anything; registry rows are written by
@@ -8,9 +9,11 @@
 
 mod connection;
 mod deliveries;
+mod embedded;
 mod media;
 pub mod metrics;
 mod registry;
+mod rows;
 mod schema;
 mod scylla;
 pub mod testing;
@@ -22,7 +25,10 @@ pub use media::{GONE_KEPT_MS, MediaIndex, MediaRow, Sweep};
 pub use registry::{Household, Intent, IntentKind, MAX_INTENT_SPAN_MS, PlacedHome, Read, Registry, Written};
 pub use timeline::{FeedEntry, FeedOwner, FeedPosition, SeenEvent, Timeline};
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Why the store could not answer. Never "not found": that is `None`.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -71,16 +77,31 @@ pub struct CqlConfig {
     pub datacenter: String,
     /// How long one request may take.
     pub request_timeout_ms: u64,
+    /// The folder of the embedded store, which all services of this process share: then no server is asked, and the keys
+    /// above mean nothing. Empty: ScyllaDB or Cassandra.
+    pub folder: PathBuf,
+}
+
+impl CqlConfig {
+    /// The folder of the embedded store, if it is that.
+    pub fn embedded(&self) -> Option<&Path> {
+        (!self.folder.as_os_str().is_empty()).then_some(self.folder.as_path())
+    }
 }
 
 impl Store {
-    /// Connects to ScyllaDB or Cassandra and prepares every statement.
+    /// Connects to ScyllaDB or Cassandra and prepares every statement; or opens the embedded store, or joins those who have
+    /// it open in this process. It is closed when the last `Store` of it is dropped.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] while no node answers (call again), [`StoreError::Refused`] if the schema is missing
-    /// or older than this version (the sentence says: run `porchlight schema apply`).
+    /// or older than this version (the sentence says: run `porchlight schema apply`), or another process has the folder,
+    /// or it is of a newer version.
     pub async fn connect(config: &CqlConfig) -> Result<Self, StoreError> {
-        scylla::connect(config).await
+        match config.embedded() {
+            Some(folder) => embedded::connect(folder).await,
+            None => scylla::connect(config).await,
+        }
     }
 
     /// Asks one trivial question, for the readiness probe.
@@ -99,9 +120,15 @@ impl Store {
 /// The keyspace is created with `replication` copies in `config.datacenter` if there is none; one that exists is used as
 /// it is. What a file holds is compared by checksum: an applied file whose statements changed since is refused.
 ///
+/// Of an embedded store: makes the folder if there is none, and checks one that is there.
+///
 /// # Errors
 /// [`StoreError::Unavailable`] while no node answers or another caller holds the lock (call again),
-/// [`StoreError::Refused`] if an applied file was changed, or the database does not accept a statement.
+/// [`StoreError::Refused`] if an applied file was changed, or the database does not accept a statement; of a folder, as
+/// [`Store::connect`] does.
 pub async fn apply_schema(config: &CqlConfig, replication: u8) -> Result<Vec<String>, StoreError> {
-    scylla::apply_schema(config, replication).await
+    match config.embedded() {
+        Some(folder) => embedded::apply_schema(folder).await,
+        None => scylla::apply_schema(config, replication).await,
+    }
 }

@@ -21,6 +21,19 @@ pub(crate) fn check_follows(version: Version, expected: Option<Version>) -> Resu
     )))
 }
 
+/// Refuses a span of intents that is too long to be read at once.
+pub(crate) fn check_span(from: Timestamp, until: Timestamp) -> Result<(), StoreError> {
+    if until.since(from) > MAX_INTENT_SPAN_MS {
+        return Err(StoreError::Refused("intents are read at most an hour at once".into()));
+    }
+    Ok(())
+}
+
+/// Members of a household that are read at once: far above what one may have (see `porchlight_domain::home`, `device`).
+pub(crate) const MAX_MEMBERS: usize = 1_000;
+/// Intents of ten seconds that are read at once: far above what is written in them.
+pub(crate) const MAX_INTENTS: usize = 200_000;
+
 /// Whether a conditional write took effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Written {

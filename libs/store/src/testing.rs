@@ -6,7 +6,12 @@ use crate::{CqlConfig, StoreError};
 /// piece: for tests, whose tables are small.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] while no node answers, [`StoreError::Refused`] with the database's own words.
+/// [`StoreError::Unavailable`] while no node answers, [`StoreError::Refused`] with the database's own words, or because
+/// the store is the embedded one.
 pub async fn cql(config: &CqlConfig, statement: &str) -> Result<Vec<String>, StoreError> {
+    if let Some(folder) = config.embedded() {
+        let folder = folder.display();
+        return Err(StoreError::Refused(format!("the embedded store in {folder} (cql.folder) understands no CQL")));
+    }
     crate::scylla::run_statement(config, statement).await
 }

@@ -76,6 +76,14 @@ pub struct FeedEntry {
     pub expires_at: Timestamp,
 }
 
+/// Events of one device and day that are read at once: one a second.
+pub(crate) const MAX_SEEN: usize = 100_000;
+
+/// The day of an event's id.
+pub(crate) fn day_of(event: EventId) -> Result<i32, StoreError> {
+    event.day().ok_or_else(|| StoreError::Refused("an event's id is a UUIDv7".into()))
+}
+
 /// The timeline.
 #[async_trait]
 pub trait Timeline: Send + Sync + 'static {
@@ -104,4 +112,14 @@ pub trait Timeline: Send + Sync + 'static {
         not_before: Timestamp,
         limit: usize,
     ) -> Result<Vec<FeedEntry>, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_id_that_carries_no_day_is_refused() {
+        assert!(matches!(day_of(EventId(uuid::Uuid::from_u128(1))), Err(StoreError::Refused(_))));
+    }
 }

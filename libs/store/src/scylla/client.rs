@@ -259,6 +259,7 @@ mod tests {
             keyspace: keyspace.into(),
             datacenter: datacenter.into(),
             request_timeout_ms: 1,
+            folder: Default::default(),
         };
         assert!(check_names(&config("porchlight", "datacenter1")).is_ok());
         for keyspace in ["", "a-b", "a b", "A", "1a", "a;", "a'", &"a".repeat(49)] {

@@ -9,9 +9,13 @@ use uuid::Uuid;
 
 use super::{
     client::{Cql, statements},
-    codec::{DeliveryRow, delivery_outcome, ts, ttl_s, written_at},
+    ttl::ttl_s,
 };
-use crate::{Deliveries, Delivery, DeliveryOutcome, LEDGER_MS, MAX_DELIVERIES_READ, StoreError};
+use crate::{
+    Deliveries, Delivery, DeliveryOutcome, MAX_DELIVERIES_READ, StoreError,
+    deliveries::ends_at,
+    rows::{DeliveryRow, delivery_outcome, ts, written_at},
+};
 
 /// Into so many partitions the pushes of one alert are spread.
 const SALTS: u8 = 16;
@@ -51,10 +55,6 @@ fn ledger_key(resident: ResidentId, alert_created_at: Timestamp) -> (i32, i32) {
 
 fn salt_of(resident: ResidentId) -> i32 {
     (resident.bucket() % SALTS).into()
-}
-
-fn ends_at(alert_created_at: Timestamp) -> Timestamp {
-    alert_created_at.plus_ms(LEDGER_MS)
 }
 
 fn read(rows: Vec<DeliveryRow>) -> Result<Vec<Delivery>, StoreError> {

@@ -1,6 +1,6 @@
 //! The tables of media: `schema/0004_media.cql`. The walks over their objects are in `sweeps.rs`.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use ::scylla::value::CqlTimestamp;
 use async_trait::async_trait;
@@ -9,12 +9,16 @@ use uuid::Uuid;
 
 use super::{
     client::{Cql, statements},
-    codec::{ts, ttl_s, written_at},
-    media_row::{MediaWrite, StoredMedia},
     registry::limit_of,
     sweeps::Sweeps,
+    ttl::ttl_s,
+    writes::MediaWrite,
 };
-use crate::{GONE_KEPT_MS, MediaIndex, MediaRow, StoreError, Sweep};
+use crate::{
+    GONE_KEPT_MS, MediaIndex, MediaRow, StoreError, Sweep,
+    media::{is_gone, shortened_at, stands_against},
+    rows::{media::StoredMedia, ts, written_at},
+};
 
 const BY_ID: &str = "media";
 const BY_EVENT: &str = "media_by_event";
@@ -60,27 +64,6 @@ pub(super) struct ScyllaMedia {
 
 fn now() -> Timestamp {
     SystemClock.now()
-}
-
-/// Whether the row of a media that ended then is there no more.
-fn is_gone(ends: Timestamp, now: Timestamp) -> bool {
-    ends.plus_ms(GONE_KEPT_MS) <= now
-}
-
-/// Whether a row makes a completion of the same media void. A media that is uploaded and completed again while it is there
-/// is the one that it was: its end does not move. One that ended may come again; then its earlier completions, which a
-/// replay of the log brings back, are void.
-fn stands_against(stored: &MediaRow, media: &Media, now: Timestamp) -> bool {
-    match stored.media.received_at.cmp(&media.received_at) {
-        Ordering::Less => stored.ends > now,
-        Ordering::Equal => false,
-        Ordering::Greater => true,
-    }
-}
-
-/// The write time of a shortening: later than that of the receipt, whatever the clocks say.
-fn shortened_at(media: &Media, now: Timestamp) -> i64 {
-    written_at(now.max(media.received_at.plus_ms(1)))
 }
 
 impl ScyllaMedia {
@@ -198,51 +181,5 @@ impl MediaIndex for ScyllaMedia {
 
     async fn keep_sweep(&self, shard: u8, holder: Uuid, sweep: &Sweep) -> Result<bool, StoreError> {
         self.sweeps.keep(shard, holder, sweep).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use porchlight_domain::{ContentHash, ContentType, HouseholdId, MediaKind};
-
-    use super::*;
-
-    fn received(at: i64) -> Media {
-        Media {
-            id: MediaId(Uuid::nil()),
-            device: DeviceId(Uuid::nil()),
-            event: EventId(Uuid::nil()),
-            household: HouseholdId(Uuid::nil()),
-            kind: MediaKind::Clip,
-            content_type: ContentType::Mp4,
-            bytes: 1,
-            sha256: ContentHash([0; 32]),
-            retention_days: 1,
-            received_at: Timestamp(at),
-        }
-    }
-
-    #[test]
-    fn g6_a_shortening_stands_against_a_replay_also_where_the_clock_is_behind() {
-        for now in [0, 5, 6] {
-            assert!(shortened_at(&received(5), Timestamp(now)) > written_at(Timestamp(5)), "{now}");
-        }
-        assert_eq!(shortened_at(&received(5), Timestamp(100)), written_at(Timestamp(100)));
-    }
-
-    #[test]
-    fn a_completion_is_void_while_an_earlier_one_lasts_and_after_a_later_one() {
-        let stored = MediaRow { media: received(5), ends: Timestamp(100) };
-        let is_void = |at, now| stands_against(&stored, &received(at), Timestamp(now));
-        assert!(is_void(6, 99));
-        assert!(!is_void(6, 100), "it ended, and came again");
-        assert!(is_void(4, 99) && is_void(4, 100));
-        assert!(!is_void(5, 99) && !is_void(5, 100), "the same is written again, whole");
-    }
-
-    #[test]
-    fn g6_a_row_is_gone_a_week_after_its_end() {
-        assert!(!is_gone(Timestamp(1), Timestamp(GONE_KEPT_MS)));
-        assert!(is_gone(Timestamp(1), Timestamp(GONE_KEPT_MS + 1)));
     }
 }

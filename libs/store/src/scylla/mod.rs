@@ -5,13 +5,9 @@
 //! meet what the first one wrote and call it a conflict.
 
 mod client;
-mod codec;
 mod deliveries;
-mod endpoints;
 mod errors;
-mod item_row;
 mod media;
-mod media_row;
 mod migrate;
 mod neighborhoods;
 mod places;
@@ -19,6 +15,8 @@ mod raw;
 mod registry;
 mod sweeps;
 mod timeline;
+mod ttl;
+mod writes;
 
 pub(crate) use migrate::apply as apply_schema;
 pub(crate) use raw::run as run_statement;

@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::{
     client::{Cql, statements},
-    codec::{corrupt, version_from, version_to},
     registry::page_of_ids,
 };
-use crate::{Read, StoreError, Written};
-
-const TABLE: &str = "neighborhood_versions";
+use crate::{
+    Read, StoreError, Written,
+    rows::{corrupt, neighborhood_from, version_from, version_to},
+};
 
 statements! {
     /// Versions and pointers.
@@ -59,7 +59,7 @@ impl Neighborhoods {
 
     pub(super) async fn at(&self, at: NeighborhoodRef) -> Result<Option<NeighborhoodRecord>, StoreError> {
         let row = self.record(at, Read::Quorum).await?;
-        row.map(|bytes| read(at, &bytes)).transpose()
+        row.map(|bytes| neighborhood_from(at, &bytes)).transpose()
     }
 
     async fn record(&self, at: NeighborhoodRef, read: Read) -> Result<Option<Vec<u8>>, StoreError> {
@@ -106,12 +106,5 @@ impl Neighborhoods {
         let statements = (&self.statements.first_ids, &self.statements.next_ids);
         let ids: Vec<Uuid> = page_of_ids(&self.cql, statements, after.map(|id| id.0), limit).await?;
         Ok(ids.into_iter().map(NeighborhoodId).collect())
-    }
-}
-
-fn read(at: NeighborhoodRef, bytes: &[u8]) -> Result<NeighborhoodRecord, StoreError> {
-    match NeighborhoodRecord::decode(bytes) {
-        Ok(record) if record.id == at.id && record.version == at.version => Ok(record),
-        Ok(_) | Err(_) => Err(corrupt(TABLE, "record")),
     }
 }

@@ -8,10 +8,12 @@ use uuid::Uuid;
 
 use super::{
     client::{Cql, statements},
-    codec::{PlacedRow, placed_at, unplaced_at, version_to},
     registry::limit_of,
 };
-use crate::{PlacedHome, StoreError};
+use crate::{
+    PlacedHome, StoreError,
+    rows::{PlacedRow, placed_at, unplaced_at, version_to},
+};
 
 /// Into so many partitions waiting homes are spread.
 const PENDING_BUCKETS: u8 = 16;

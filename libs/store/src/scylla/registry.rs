@@ -14,22 +14,17 @@ use uuid::Uuid;
 
 use super::{
     client::{Cql, Statement, statements},
-    codec::{HomeRow, corrupt, ts, version_from, version_to},
-    endpoints,
     neighborhoods::Neighborhoods,
     places::Places,
 };
 use crate::{
-    Household, Intent, IntentKind, MAX_INTENT_SPAN_MS, PlacedHome, Read, Registry, StoreError, Written,
-    registry::check_follows,
+    Household, Intent, IntentKind, PlacedHome, Read, Registry, StoreError, Written,
+    registry::{MAX_INTENTS, MAX_MEMBERS, check_follows, check_span},
+    rows::{HomeRow, corrupt, device_from, endpoints, ts, version_from, version_to},
 };
 
 /// Intents of this many milliseconds stand in one partition.
 const INTENT_BUCKET_MS: i64 = 10_000;
-/// Far above what a household may have (see `porchlight_domain::home`, `device`).
-const MAX_MEMBERS: usize = 1_000;
-/// Intents in one bucket: far above what ten seconds write.
-const MAX_INTENTS: usize = 200_000;
 
 const RESIDENT: &str = "resident";
 const HOME: &str = "home";
@@ -251,12 +246,7 @@ impl Registry for ScyllaRegistry {
 
     async fn device(&self, id: DeviceId, read: Read) -> Result<Option<Device>, StoreError> {
         let row: Option<(Vec<u8>, i64)> = self.cql.one(&self.statements.device.fresh(read), (id.0,)).await?;
-        let Some((record, version)) = row else { return Ok(None) };
-        let device = Device::decode(&record).map_err(|_| corrupt("devices", "record"))?;
-        if device.id != id || device.version != version_from(version, "devices")? {
-            return Err(corrupt("devices", "record"));
-        }
-        Ok(Some(device))
+        row.map(|(record, version)| device_from(id, version, &record)).transpose()
     }
 
     async fn put_device(&self, device: &Device, expected: Option<Version>) -> Result<Written, StoreError> {
@@ -313,9 +303,7 @@ impl Registry for ScyllaRegistry {
     }
 
     async fn intents(&self, from: Timestamp, until: Timestamp) -> Result<Vec<Intent>, StoreError> {
-        if until.since(from) > MAX_INTENT_SPAN_MS {
-            return Err(StoreError::Refused("intents are read at most an hour at once".into()));
-        }
+        check_span(from, until)?;
         let mut found = Vec::new();
         // `until` itself is not asked for: the last bucket is that of the millisecond before it.
         let buckets = from.0.div_euclid(INTENT_BUCKET_MS)..=until.plus_ms(-1).0.div_euclid(INTENT_BUCKET_MS);

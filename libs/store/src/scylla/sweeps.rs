@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use ::scylla::{DeserializeRow, value::CqlTimestamp};
 use porchlight_domain::{Clock, SystemClock, Timestamp};
 use uuid::Uuid;
 
-use super::{
-    client::{Cql, statements},
-    codec::{corrupt, ts},
+use super::client::{Cql, statements};
+use crate::{
+    Read, StoreError, Sweep, Written,
+    rows::{
+        sweep::{SweepRow, passes_to},
+        ts,
+    },
 };
-use crate::{Read, StoreError, Sweep, Written};
 
-const TABLE: &str = "sweeps";
 /// How often a write is tried whose row changed meanwhile or of which no answer came.
 const TRIES: usize = 4;
 
@@ -28,31 +29,6 @@ statements! {
         keep: ConditionalWrite "sweeps"
             "UPDATE sweeps SET position = ?, passes = ? WHERE shard = ? IF holder = ?";
     }
-}
-
-/// A row of `sweeps`.
-#[derive(DeserializeRow)]
-struct SweepRow {
-    holder: Uuid,
-    held_until: CqlTimestamp,
-    position: String,
-    passes: i64,
-}
-
-impl SweepRow {
-    /// Whether `holder` may not have it: it is another's, and the other's time is not over.
-    fn is_held_against(&self, holder: Uuid, now: Timestamp) -> bool {
-        self.holder != holder && self.held_until.0 > now.0
-    }
-
-    fn sweep(self) -> Result<Sweep, StoreError> {
-        let passes = u64::try_from(self.passes).map_err(|_| corrupt(TABLE, "passes"))?;
-        Ok(Sweep { cursor: self.position, passes })
-    }
-}
-
-fn passes_to(passes: u64) -> Result<i64, StoreError> {
-    i64::try_from(passes).map_err(|_| StoreError::Refused("a count of walks does not fit 63 bits".into()))
 }
 
 /// A write without an answer is settled by the serial read that comes next, which finishes what is in flight.
@@ -116,31 +92,5 @@ impl Sweeps {
             }
         }
         Err(no_answer())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    fn row(passes: i64) -> SweepRow {
-        SweepRow { holder: Uuid::from_u128(1), held_until: CqlTimestamp(100), position: "a".into(), passes }
-    }
-
-    #[test]
-    fn a_shard_is_another_s_until_its_time_is_over() {
-        let (mine, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        assert!(row(0).is_held_against(other, Timestamp(99)));
-        assert!(!row(0).is_held_against(other, Timestamp(100)));
-        assert!(!row(0).is_held_against(mine, Timestamp(0)));
-    }
-
-    #[test]
-    fn a_count_that_means_nothing_is_corrupt() {
-        assert_eq!(row(3).sweep().unwrap(), Sweep { cursor: "a".into(), passes: 3 });
-        assert!(matches!(row(-1).sweep(), Err(StoreError::Corrupt { table: "sweeps", .. })));
-        assert!(matches!(passes_to(u64::MAX), Err(StoreError::Refused(_))));
     }
 }

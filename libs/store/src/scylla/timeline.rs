@@ -10,11 +10,19 @@ use uuid::Uuid;
 
 use super::{
     client::{Cql, statements},
-    codec::{SeenRow, kind_to, ts, ttl_s, written_at},
-    item_row::{ItemRow, ItemWrite, item_written_at},
     registry::limit_of,
+    ttl::ttl_s,
+    writes::ItemWrite,
 };
-use crate::{FeedEntry, FeedOwner, FeedPosition, SeenEvent, StoreError, Timeline};
+use crate::{
+    FeedEntry, FeedOwner, FeedPosition, SeenEvent, StoreError, Timeline,
+    rows::{
+        SeenRow,
+        item::{ItemRow, item_written_at},
+        kind_to, ts, written_at,
+    },
+    timeline::{MAX_SEEN, day_of},
+};
 
 /// Entries of this many milliseconds stand in one partition of a feed.
 const FEED_BUCKET_MS: i64 = 7 * 86_400_000;
@@ -22,8 +30,6 @@ const FEED_BUCKET_MS: i64 = 7 * 86_400_000;
 const MAX_RETENTION_MS: i64 = 400 * 86_400_000;
 /// How many buckets are read at once, at most: a feed that is empty for a year is known to be so after eight rounds.
 const FEED_BUCKETS_AT_ONCE: i32 = 8;
-/// Events of one device and day: one a second.
-const MAX_SEEN: usize = 100_000;
 
 statements! {
     /// Events, items, feeds.
@@ -73,10 +79,6 @@ pub(super) struct ScyllaTimeline {
 
 fn now() -> Timestamp {
     SystemClock.now()
-}
-
-fn day_of(event: EventId) -> Result<i32, StoreError> {
-    event.day().ok_or_else(|| StoreError::Refused("an event's id is a UUIDv7".into()))
 }
 
 fn owner_key(owner: FeedOwner) -> (&'static str, Uuid) {
@@ -239,10 +241,5 @@ mod tests {
         assert_eq!(bucket_of(Timestamp(FEED_BUCKET_MS)), 1);
         assert_eq!(bucket_of(Timestamp(-1)), -1);
         assert_eq!((bucket_of(Timestamp(i64::MIN)), bucket_of(Timestamp(i64::MAX))), (i32::MIN, i32::MAX));
-    }
-
-    #[test]
-    fn an_event_id_that_carries_no_day_is_refused() {
-        assert!(matches!(day_of(EventId(Uuid::from_u128(1))), Err(StoreError::Refused(_))));
     }
 }

@@ -6,7 +6,8 @@ use super::{Config, Failure};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
-    /// Make the keyspace and the tables that are missing. Safe to repeat, and at the same time from several places.
+    /// Make the keyspace and the tables that are missing, or the folder of an embedded store. Safe to repeat, and at the
+    /// same time from several places.
     #[command(after_help = "Examples:\n  porchlight schema apply\n  porchlight --config production.toml schema apply \
         --replication 3")]
     Apply {
@@ -18,12 +19,17 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: Command, config: Config) -> Result<String, Failure> {
     let Command::Apply { replication } = command;
-    let applied = porchlight_store::apply_schema(&config.cql, replication).await.map_err(|e| {
-        Failure::Failed(format!("{e}\n(cql.contact_points is {})", config.cql.contact_points.join(", ")))
-    })?;
-    let keyspace = &config.cql.keyspace;
+    let cql = &config.cql;
+    let (place, named) = match cql.embedded() {
+        Some(folder) => (format!("folder {}", folder.display()), format!("cql.folder is {}", folder.display())),
+        None => {
+            (format!("keyspace {}", cql.keyspace), format!("cql.contact_points is {}", cql.contact_points.join(", ")))
+        }
+    };
+    let applied = porchlight_store::apply_schema(cql, replication).await;
+    let applied = applied.map_err(|e| Failure::Failed(format!("{e}\n({named})")))?;
     Ok(match applied.as_slice() {
-        [] => format!("keyspace {keyspace}: nothing to do\n"),
-        applied => format!("keyspace {keyspace}: applied {}\n", applied.join(", ")),
+        [] => format!("{place}: nothing to do\n"),
+        applied => format!("{place}: applied {}\n", applied.join(", ")),
     })
 }

@@ -5,23 +5,24 @@ use porchlight_domain::{
     DeviceId, EventId, HouseholdId, Item, ItemId, MediaId, NeighborhoodId, NeighborhoodRef, Timestamp,
     item::{GroupKey, ItemMedia, Shared},
 };
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::codec::{
-    from_ts, kind_from, kind_to, labels_from, media_kind_from, point_from, revision_from, ts, version_from, version_to,
-    written_at,
+use super::{
+    from_ts, kind_from, kind_to, labels_from, media_kind_from, millis, point_from, revision_from, ts, version_from,
+    version_to, written_at,
 };
 use crate::StoreError;
 
 /// The write time of an item: by its last receipt, then by revision. A thousand revisions within one millisecond would
 /// be needed for two to tie.
-pub(super) fn item_written_at(item: &Item) -> i64 {
+pub(crate) fn item_written_at(item: &Item) -> i64 {
     written_at(item.updated_at).saturating_add(i64::from(item.revision.min(999)))
 }
 
 /// A row of `items`.
-#[derive(SerializeRow, DeserializeRow)]
-pub(super) struct ItemRow {
+#[derive(Serialize, Deserialize, SerializeRow, DeserializeRow)]
+pub(crate) struct ItemRow {
     id: Uuid,
     device: Uuid,
     kind: String,
@@ -34,36 +35,29 @@ pub(super) struct ItemRow {
     neighborhoods: Vec<(Uuid, i64)>,
     revision: i64,
     shared_revision: i64,
+    #[serde(with = "millis")]
     shared_since: CqlTimestamp,
+    #[serde(with = "millis")]
     shared_updated_at: CqlTimestamp,
+    #[serde(with = "millis")]
     shared_occurred_at: CqlTimestamp,
+    #[serde(with = "millis")]
     opened_at: CqlTimestamp,
+    #[serde(with = "millis")]
     updated_at: CqlTimestamp,
+    #[serde(with = "millis")]
     occurred_at: CqlTimestamp,
+    #[serde(with = "millis")]
     last_occurred_at: CqlTimestamp,
     last_event: Uuid,
     /// Null in rows of versions that knew no media.
     media: Option<Vec<(Uuid, String, bool, i64)>>,
+    #[serde(with = "millis")]
     expires_at: CqlTimestamp,
 }
 
-/// What an item's insert binds: the row, and `USING TIMESTAMP :written_at AND TTL :ttl`.
-#[derive(SerializeRow)]
-pub(super) struct ItemWrite {
-    #[scylla(flatten)]
-    row: ItemRow,
-    written_at: i64,
-    ttl: i32,
-}
-
-impl ItemWrite {
-    pub(super) fn new(item: &Item, ttl: i32) -> Result<Self, StoreError> {
-        Ok(Self { row: ItemRow::new(item)?, written_at: item_written_at(item), ttl })
-    }
-}
-
 impl ItemRow {
-    fn new(item: &Item) -> Result<Self, StoreError> {
+    pub(crate) fn new(item: &Item) -> Result<Self, StoreError> {
         let shared = |time: fn(&Shared) -> Timestamp| ts(item.shared.as_ref().map(time).unwrap_or_default());
         Ok(Self {
             id: item.id.0,

@@ -2,15 +2,16 @@
 
 use ::scylla::{DeserializeRow, SerializeRow, value::CqlTimestamp};
 use porchlight_domain::{ContentHash, ContentType, DeviceId, EventId, HouseholdId, Media, MediaId, Timestamp};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::codec::{corrupt, from_ts, media_kind_from, ts};
+use super::{corrupt, from_ts, media_kind_from, millis, ts};
 use crate::{MediaRow, StoreError};
 
 /// A row of `media`, and of `media_by_event`: they have the same columns.
-#[derive(SerializeRow, DeserializeRow)]
-pub(super) struct StoredMedia {
-    pub(super) id: Uuid,
+#[derive(Serialize, Deserialize, SerializeRow, DeserializeRow)]
+pub(crate) struct StoredMedia {
+    pub(crate) id: Uuid,
     device: Uuid,
     event: Uuid,
     household: Uuid,
@@ -19,27 +20,14 @@ pub(super) struct StoredMedia {
     bytes: i64,
     sha256: Vec<u8>,
     retention_days: i32,
-    pub(super) received_at: CqlTimestamp,
+    #[serde(with = "millis")]
+    pub(crate) received_at: CqlTimestamp,
+    #[serde(with = "millis")]
     ends: CqlTimestamp,
 }
 
-/// What an insert binds: the row, and `USING TIMESTAMP :written_at AND TTL :ttl`.
-#[derive(SerializeRow)]
-pub(super) struct MediaWrite {
-    #[scylla(flatten)]
-    row: StoredMedia,
-    written_at: i64,
-    ttl: i32,
-}
-
-impl MediaWrite {
-    pub(super) fn new(media: &Media, ends: Timestamp, written_at: i64, ttl: i32) -> Result<Self, StoreError> {
-        Ok(Self { row: StoredMedia::new(media, ends)?, written_at, ttl })
-    }
-}
-
 impl StoredMedia {
-    fn new(media: &Media, ends: Timestamp) -> Result<Self, StoreError> {
+    pub(crate) fn new(media: &Media, ends: Timestamp) -> Result<Self, StoreError> {
         let too_long = |_| StoreError::Refused("the length of a media does not fit 63 bits".into());
         Ok(Self {
             id: media.id.0,
@@ -57,7 +45,7 @@ impl StoredMedia {
     }
 
     /// The row's meaning; `table`: where it stood.
-    pub(super) fn read(self, table: &'static str) -> Result<MediaRow, StoreError> {
+    pub(crate) fn read(self, table: &'static str) -> Result<MediaRow, StoreError> {
         let content_type = ContentType::parse(&self.content_type);
         let media = Media {
             id: MediaId(self.id),

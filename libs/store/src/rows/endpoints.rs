@@ -5,7 +5,7 @@ use porchlight_domain::{ChosenId, Endpoint, EndpointId, Timestamp, Transport};
 use prost::Message;
 use uuid::Uuid;
 
-use super::codec::corrupt;
+use super::corrupt;
 use crate::StoreError;
 
 #[derive(Clone, PartialEq, Message)]
@@ -64,12 +64,12 @@ impl std::fmt::Debug for StoredEndpoint {
 }
 
 /// Into the column.
-pub(super) fn encode(endpoints: &[Endpoint]) -> Vec<u8> {
+pub(crate) fn encode(endpoints: &[Endpoint]) -> Vec<u8> {
     StoredEndpoints { endpoints: endpoints.iter().map(store).collect() }.encode_to_vec()
 }
 
 /// Out of the column.
-pub(super) fn decode(bytes: &[u8]) -> Result<Vec<Endpoint>, StoreError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Endpoint>, StoreError> {
     let stored = StoredEndpoints::decode(bytes).ok();
     let endpoints: Option<Vec<_>> = stored.and_then(|s| s.endpoints.into_iter().map(load).collect());
     endpoints.ok_or_else(|| corrupt("residents", "endpoints"))
