@@ -2,10 +2,7 @@
 //! like, an operator too.
 
 use std::{
-    fs,
-    io::Write as _,
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -29,7 +26,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::serving::{Bound, Serving, nothing_here, refuse};
+use crate::{
+    kept::kept,
+    serving::{Bound, Serving, nothing_here, refuse},
+};
 
 /// How long a token holds if nothing else is asked for, seconds.
 const DEFAULT_TTL_S: u64 = 3600;
@@ -152,32 +152,13 @@ impl Inner {
     }
 }
 
-/// Reads the key, or makes one that is whole or not there: written beside, synced, then linked into place.
 fn kept_key(path: &Path) -> Result<SecretKey, String> {
-    let cannot = |what: &str, e: std::io::Error| format!("{} cannot be {what}: {e}", path.display());
-    match fs::read_to_string(path) {
-        Ok(pem) => {
-            return SecretKey::from_pkcs8_pem(&pem).map_err(|_| format!("{} is no P-256 key", path.display()));
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-        Err(e) => return Err(cannot("read", e)),
-    }
-    let secret = SecretKey::random(&mut OsRng);
-    let pem = secret.to_pkcs8_pem(LineEnding::LF).map_err(|_| "the issuer's key cannot be written".to_owned())?;
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(|e| cannot("written", e))?;
-    }
-    let beside = path.with_extension("pem.new");
-    let _ = fs::remove_file(&beside);
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)
-        .and_then(|mut file| file.write_all(pem.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(|e| cannot("written", e))?;
-    Ok(secret)
+    let pem = kept(path, || {
+        let secret = SecretKey::random(&mut OsRng);
+        let pem = secret.to_pkcs8_pem(LineEnding::LF).map_err(|_| "the issuer's key cannot be written".to_owned())?;
+        Ok(pem.to_string())
+    })?;
+    SecretKey::from_pkcs8_pem(&pem).map_err(|_| format!("{} is no P-256 key", path.display()))
 }
 
 async fn configuration(State(issuer): State<Arc<Inner>>) -> Json<Value> {
