@@ -14,7 +14,7 @@ use porchlight_bus::{
     BusError, DeadLetter, From, GroupProtocol, KafkaConfig, Outcome, Reader, Record, Topic, apply_topics, drop_topics,
 };
 use prost::Message as _;
-use support::{Deployment, Notes, Running, committed, done, eventually, send, text, under_both_protocols};
+use support::{Deployment, Notes, Running, committed, done, eventually, is_embedded, send, text, under_both_protocols};
 use tokio::sync::{Barrier, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -317,6 +317,9 @@ async fn a_consumer_takes_no_more_in_hand_than_its_budget_of_records_and_of_byte
 /// goes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_changes_its_protocol_member_by_member_and_back() {
+    if is_embedded() {
+        return; // It knows the classic protocol only.
+    }
     let deployment = Deployment::make(4).await;
     let notes = Notes::default();
     let member = |name: &'static str, group_protocol| {

@@ -17,7 +17,7 @@ use rdkafka::{
     client::DefaultClientContext,
 };
 use sha2::{Digest as _, Sha256};
-use support::{PATIENCE, config, device, eventually, publish};
+use support::{PATIENCE, bootstrap_servers, config, device, eventually, is_embedded, publish};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -34,10 +34,7 @@ struct Deployment {
 
 impl Deployment {
     async fn make() -> Self {
-        let file = std::env::var("PORCHLIGHT_TEST_SERVERS")
-            .expect("run make test, or make up and set PORCHLIGHT_TEST_SERVERS");
-        let servers: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-        let config = config(servers["kafka"].as_str().unwrap());
+        let config = config(&bootstrap_servers());
         apply(&config).await;
         let producer = Producer::new(&config).unwrap();
         Self { config, producer, dir: tempfile::tempdir().unwrap() }
@@ -85,6 +82,14 @@ impl Deployment {
         let client = ClientConfig::new().set("bootstrap.servers", &self.config.bootstrap_servers).create().unwrap();
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         ask(&client, &options, &self.config.topic_name(Topic::Devices)).await
+    }
+
+    /// The topics, empty, and a producer that never wrote to those of before: the embedded broker does not let one go
+    /// on in the midst of its sequence.
+    async fn make_again(&mut self) {
+        drop_topics(&self.config).await.unwrap();
+        apply(&self.config).await;
+        self.producer = Producer::new(&self.config).unwrap();
     }
 
     async fn drop(self) {
@@ -281,10 +286,9 @@ async fn a_snapshot_that_cannot_be_trusted_costs_a_full_load_and_nothing_else() 
 
 #[tokio::test]
 async fn a_snapshot_of_a_topic_that_was_made_again_and_has_grown_as_long_is_not_used() {
-    let deployment = Deployment::filled().await;
+    let mut deployment = Deployment::filled().await;
     deployment.open().await.stop().await;
-    drop_topics(&deployment.config).await.unwrap();
-    apply(&deployment.config).await;
+    deployment.make_again().await;
     // Device 1 goes where the snapshot has read everything, if one believes its offsets: each partition is longer than
     // it was.
     deployment.fill(11).await;
@@ -303,6 +307,9 @@ async fn a_snapshot_of_a_topic_that_was_made_again_and_has_grown_as_long_is_not_
 
 #[tokio::test]
 async fn a_snapshot_that_ends_before_the_log_begins_is_not_used() {
+    if is_embedded() {
+        return; // It deletes no records, and adds no partitions.
+    }
     let deployment = Deployment::filled().await;
     deployment.open().await.stop().await;
     deployment.forget(1).await;
@@ -332,6 +339,9 @@ async fn a_snapshot_that_ends_before_the_log_begins_is_not_used() {
 
 #[tokio::test]
 async fn a_snapshot_of_fewer_partitions_is_not_used_and_the_next_one_is() {
+    if is_embedded() {
+        return; // It deletes no records, and adds no partitions.
+    }
     let deployment = Deployment::filled().await;
     deployment.open().await.stop().await;
     let more = usize::try_from(PARTITIONS).unwrap() + 1;
@@ -353,11 +363,10 @@ async fn a_snapshot_of_fewer_partitions_is_not_used_and_the_next_one_is() {
 /// While it runs, too: a device that is not in the new topic is not found for ever.
 #[tokio::test]
 async fn a_topic_that_is_deleted_and_made_again_under_a_table_is_read_again_without_old_entries() {
-    let deployment = Deployment::filled().await;
+    let mut deployment = Deployment::filled().await;
     let opened = deployment.open().await;
     assert_eq!(opened.version(1), Some(2));
-    drop_topics(&deployment.config).await.unwrap();
-    apply(&deployment.config).await;
+    deployment.make_again().await;
     publish(&deployment.producer, &device(2, 1)).await;
     eventually("it holds what the new topic holds", async || {
         opened.table.ready().is_ok() && opened.version(2) == Some(1) && opened.table.len() == 1

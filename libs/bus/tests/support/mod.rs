@@ -2,7 +2,8 @@
 #![allow(dead_code, unused_imports, unused_macros)] // Each test binary uses its part.
 
 use std::{
-    sync::{Arc, Mutex},
+    path::Path,
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -14,6 +15,7 @@ use porchlight_bus::{
 use porchlight_domain::{
     ChosenId, Device, DeviceId, HomeId, HouseholdId, Plan, Point, SharingPolicy, Timestamp, Version,
 };
+use porchlight_standins::broker::EmbeddedBroker;
 use porchlight_wire::Wire as _;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -37,6 +39,9 @@ macro_rules! under_both_protocols {
         mod consumer {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
+                if super::support::is_embedded() {
+                    return; // It knows the classic protocol only.
+                }
                 super::$test(porchlight_bus::GroupProtocol::Consumer).await;
             })+
         }
@@ -192,6 +197,40 @@ pub(crate) async fn committed(config: &KafkaConfig, topic: Topic, partitions: i3
     asked.await.unwrap()
 }
 
+/// Whether the tests are those that run on the embedded broker. It cannot do all that Kafka does; a test of what it
+/// cannot is none there, and says so.
+pub(crate) fn is_embedded() -> bool {
+    env!("CARGO_CRATE_NAME").starts_with("embedded")
+}
+
+/// The brokers that the tests run on.
+pub(crate) fn bootstrap_servers() -> String {
+    static EMBEDDED: OnceLock<String> = OnceLock::new();
+    if is_embedded() {
+        return EMBEDDED.get_or_init(embedded).clone();
+    }
+    let file =
+        std::env::var("PORCHLIGHT_TEST_SERVERS").expect("run make test, or make up and set PORCHLIGHT_TEST_SERVERS");
+    let servers: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    servers["kafka"].as_str().unwrap().to_owned()
+}
+
+/// Starts an embedded broker that lives as long as this process, on a thread of its own: each test's runtime ends with
+/// the test.
+fn embedded() -> String {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(module_path!().replace("::", "-"));
+    let _ = std::fs::remove_dir_all(&folder);
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let broker = EmbeddedBroker::start(&folder, 0).await.unwrap();
+            tell.send(broker.bootstrap().to_owned()).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    told.recv().unwrap()
+}
+
 /// Topics of this test's own on the real brokers, dropped at its end.
 pub(crate) struct Deployment {
     pub(crate) config: KafkaConfig,
@@ -200,10 +239,7 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     pub(crate) async fn make(partitions: i32) -> Self {
-        let file = std::env::var("PORCHLIGHT_TEST_SERVERS")
-            .expect("run make test, or make up and set PORCHLIGHT_TEST_SERVERS");
-        let servers: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-        let config = config(servers["kafka"].as_str().unwrap());
+        let config = config(&bootstrap_servers());
         apply_topics(&config, partitions, 1).await.unwrap();
         let producer = Producer::new(&config).unwrap();
         Self { config, producer }
