@@ -26,9 +26,11 @@ up: setup ## Start Kafka, Cassandra and an S3 server (built once, in minutes); e
 down: $(BIN) ## Stop them; their data stay in .dev/run
 	@$(BIN) servers down --dir $(RUN)
 
-city: build ## A city that lives, in this terminal until Ctrl-C (RATE=events/s HOMES=n DATA=folder SEED=n)
+city: ## A city that lives, in one process, in this terminal until Ctrl-C (RATE=events/s HOMES=n SPEED=n SEED=n DATA=folder FRESH=1; REAL=1: on real servers)
+	@.ci/setup $(if $(REAL),all,rust)
+	cargo build --workspace --bins
 	@.ci/foreground $(BIN) city $(if $(RATE),--rate $(RATE)) $(if $(HOMES),--homes $(HOMES)) $(if $(DATA),--data $(DATA)) \
-		$(if $(SEED),--seed $(SEED))
+		$(if $(SEED),--seed $(SEED)) $(if $(SPEED),--speed $(SPEED)) $(if $(FRESH),--fresh) $(if $(REAL),--real)
 
 crash: build ## A network under load that is killed, frozen and cut off, and counted at the end (FAULTS=n SEED=n RATE=events/s PROTOCOL=classic|consumer)
 	@.ci/foreground $(BIN) crash $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(if $(RATE),--rate $(RATE)) \

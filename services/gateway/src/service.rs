@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use axum::Router;
 use porchlight_bus::{KafkaConfig, Producer, Table};
 use porchlight_chassis::{
     config::HttpConfig,
@@ -43,16 +44,17 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fro
 pub async fn run(config: Config) -> Result<(), String> {
     let health = Health::new();
     let mut manager = Manager::new(health.clone(), Duration::from_millis(config.lifecycle.drain_ms));
-    start(&config, &health, &mut manager)?;
+    start(&config, Router::new(), &health, &mut manager)?;
     manager.run().await
 }
 
 /// Puts the gateway's components into a process. The API is served once the store was there for the first time; until
-/// then, and whenever something is away that is needed, the process is not ready and says why.
+/// then, and whenever something is away that is needed, the process is not ready and says why. `beside`: what is served
+/// on the same address beside the API; it has its own rules of who may see it.
 ///
 /// # Errors
 /// A setting that cannot be.
-pub fn start(config: &Config, health: &Health, manager: &mut Manager) -> Result<(), String> {
+pub fn start(config: &Config, beside: Router, health: &Health, manager: &mut Manager) -> Result<(), String> {
     let producer = Producer::new(&config.kafka).map_err(|e| e.to_string())?;
     let tokens = Tokens::new(&config.auth)?;
     let vault = Arc::new(S3::new(&config.s3)?);
@@ -118,7 +120,7 @@ pub fn start(config: &Config, health: &Health, manager: &mut Manager) -> Result<
     let store = keep_store(cql, assemble, assembled, condition, manager.token(Phase::Base));
     manager.spawn("store", Phase::Base, ended_well(store));
     let listening = health.condition("api", None);
-    manager.spawn("api", Phase::Intake, serve(listen, app.clone(), listening, manager.token(Phase::Intake)));
+    manager.spawn("api", Phase::Intake, serve(listen, app.clone(), beside, listening, manager.token(Phase::Intake)));
     let streams = stream(alerts, app.clone(), manager.token(Phase::Work));
     manager.spawn("streams", Phase::Work, ended_well(streams));
     let reconciled = reconcile(reconcile_every, kafka_config, app.clone(), manager.token(Phase::Work));
@@ -185,13 +187,14 @@ async fn ready(mut app: watch::Receiver<Option<App>>, shutdown: &CancellationTok
 async fn serve(
     config: HttpConfig,
     app: watch::Receiver<Option<App>>,
+    beside: Router,
     listening: Condition,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
     let Some(app) = ready(app, &shutdown).await else { return Ok(()) };
     let (router, document) = app.router();
     // Ready means that somebody listens: the store is there a moment before that.
-    http::serve(&config, router, document, move |_| listening.set(Ok(())), shutdown).await
+    http::serve(&config, router.merge(beside), document, move |_| listening.set(Ok(())), shutdown).await
 }
 
 async fn reconcile(

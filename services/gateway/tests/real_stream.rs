@@ -118,7 +118,7 @@ impl<'a> Gateway<'a> {
         let config = servers::read(issuer.url(), &settings);
         let health = Health::new();
         let mut manager = Manager::new(health.clone(), Duration::from_millis(config.lifecycle.drain_ms));
-        porchlight_gateway::start(&config, &health, &mut manager).unwrap();
+        porchlight_gateway::start(&config, axum::Router::new(), &health, &mut manager).unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let running = tokio::spawn(manager.run_until(async move {
             let _ = stopped.await;

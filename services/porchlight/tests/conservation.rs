@@ -10,7 +10,7 @@ use std::{
 
 use porchlight::{
     audit::{Wrong, conservation},
-    city::life::{self, Tally},
+    city::life::{self, Pace, Tally},
     deployment::{Service, Settings},
 };
 use porchlight_bus::{From, Producer, Reader, Topic};
@@ -137,7 +137,14 @@ async fn live(scene: &mut Scene) {
     let (accepted, mut news) = mpsc::channel(10_000);
     let (tally, stop) = (Arc::new(Tally::default()), CancellationToken::new());
     let evening = Evening::new(SEED, cameras.len());
-    let load = tokio::spawn(life::live(cameras.clone(), evening, 20.0, accepted, tally.clone(), stop.clone()));
+    let load = tokio::spawn(life::live(
+        cameras.clone(),
+        evening,
+        Pace::new(20.0, None),
+        accepted,
+        tally.clone(),
+        stop.clone(),
+    ));
     eventually("a load", || async { (tally.accepted.load(Ordering::Relaxed) >= 60).then_some(()) }).await;
     stop.cancel();
     load.await.expect("the load ended");

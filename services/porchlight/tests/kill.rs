@@ -11,7 +11,7 @@ use std::{
 
 use porchlight::{
     city::{
-        life::{self, Accepted, News, Tally},
+        life::{self, Accepted, News, Pace, Tally},
         people::Camera,
     },
     deployment::Service,
@@ -42,7 +42,14 @@ async fn g2_each_service_is_killed_under_load() {
     let (accepted, mut news) = mpsc::channel(100_000);
     let (tally, stop) = (Arc::new(Tally::default()), CancellationToken::new());
     let evening = Evening::new(SEED, cameras.len());
-    let load = tokio::spawn(life::live(cameras.clone(), evening, EVENTS_PER_S, accepted, tally.clone(), stop.clone()));
+    let load = tokio::spawn(life::live(
+        cameras.clone(),
+        evening,
+        Pace::new(EVENTS_PER_S, None),
+        accepted,
+        tally.clone(),
+        stop.clone(),
+    ));
     for service in [Service::Ingest, Service::GeoIndex, Service::Notification] {
         more_are_accepted(&tally, 50).await;
         scene.city.deployment.kill(service, 0);

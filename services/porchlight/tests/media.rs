@@ -139,7 +139,7 @@ fn media_command(scene: &Scene, args: &[&str]) -> (i32, String) {
         .env("PORCHLIGHT_S3__SECRET_ACCESS_KEY", s3.secret_access_key)
         .output()
         .expect("the command line runs");
-    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     (out.status.code().unwrap_or(-1), said)
 }
 

@@ -11,7 +11,7 @@ use std::{
 use futures::StreamExt as _;
 use porchlight::{
     city::{
-        life::{self, Accepted, News, Tally},
+        life::{self, Accepted, News, Pace, Tally},
         people::{Camera, Resident},
     },
     client::{Answer, position},
@@ -109,7 +109,8 @@ async fn a_stream_that_is_killed_100_times_misses_nothing_and_shows_nothing_twic
     let (accepted, mut news) = mpsc::channel(100_000);
     let (tally, end) = (Arc::new(Tally::default()), CancellationToken::new());
     let evening = Evening::new(SEED, cameras.len());
-    let load = tokio::spawn(life::live(cameras.clone(), evening, 6.0, accepted, tally.clone(), end.clone()));
+    let load =
+        tokio::spawn(life::live(cameras.clone(), evening, Pace::new(6.0, None), accepted, tally.clone(), end.clone()));
     let file = uploads::thumbnail(9);
     let mut last = None;
     // Until every watcher was killed so often: some 0.5 s each.

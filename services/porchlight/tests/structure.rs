@@ -45,9 +45,23 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Client libraries, and the one crate that may name each.
-const CLIENTS: &[(&str, &str)] =
-    &[("rdkafka", "bus"), ("rdkafka-sys", "bus"), ("scylla", "store"), ("aws-sdk-s3", "clips"), ("geo", "geofence")];
+/// Client libraries (and what stands in for servers), and the one crate that may name each.
+const CLIENTS: &[(&str, &str)] = &[
+    ("rdkafka", "bus"),
+    ("rdkafka-sys", "bus"),
+    ("scylla", "store"),
+    ("fjall", "store"),
+    ("aws-sdk-s3", "clips"),
+    ("geo", "geofence"),
+    // The embedded broker, and what it is made of.
+    ("libsql", "standins"),
+    ("tansu-broker", "standins"),
+    ("tansu-sans-io", "standins"),
+    ("tansu-service", "standins"),
+    ("tansu-storage", "standins"),
+    ("rama", "standins"),
+    ("s3s", "standins"),
+];
 
 fn short(name: &str) -> &str {
     name.strip_prefix("porchlight-").unwrap_or(name)

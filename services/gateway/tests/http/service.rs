@@ -20,7 +20,7 @@ fn it_waits_for_what_is_away_says_so_and_ends_when_it_is_told_to() {
         let config = config("http://127.0.0.1:1", &away);
         let health = Health::new();
         let mut manager = Manager::new(health.clone(), Duration::from_millis(config.lifecycle.drain_ms));
-        porchlight_gateway::start(&config, &health, &mut manager).unwrap();
+        porchlight_gateway::start(&config, axum::Router::new(), &health, &mut manager).unwrap();
         let all_are_named = async move {
             let mut turns = tokio::time::interval(Duration::from_millis(20));
             for _ in 0..1_000 {

@@ -56,7 +56,7 @@ impl City {
         std::fs::create_dir_all(dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
         crate::deployment::clear(dir)?;
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let issuer = Arc::new(Issuer::start(anywhere, Some(dir)).await?);
+        let issuer = Arc::new(start_issuer(dir).await?);
         let phones = Arc::new(Phones::start(anywhere).await?);
         let mut settings = Settings {
             issuer: issuer.url().to_owned(),
@@ -94,6 +94,18 @@ impl City {
             .try_collect()
             .await
     }
+}
+
+/// At the same address for ever: an account is a subject *of an issuer*, and that is known by its address.
+async fn start_issuer(dir: &Path) -> Result<Issuer, String> {
+    let file = dir.join("issuer.address");
+    let kept = std::fs::read_to_string(&file).ok().and_then(|address| address.trim().parse::<SocketAddr>().ok());
+    let address = kept.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let started = Issuer::start(address, Some(dir)).await;
+    let issuer = started.map_err(|e| format!("{e}; the city's people are known by that address: make it free"))?;
+    let address = issuer.url().trim_start_matches("http://");
+    std::fs::write(&file, address).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+    Ok(issuer)
 }
 
 /// The id under which a city knows a town.

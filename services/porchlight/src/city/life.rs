@@ -15,7 +15,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::{
     sync::{Mutex, Semaphore, mpsc},
-    time::MissedTickBehavior,
+    time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -72,31 +72,72 @@ pub struct Tally {
     pub given_up: AtomicU64,
 }
 
+/// How much happens.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Pace {
+    events_per_s: f64,
+    /// How many times as fast as real ones days go by, if they do.
+    speed: Option<f64>,
+}
+
+/// The hour at which a city begins, if days go by in it.
+const FIRST_HOUR: f64 = 17.0;
+/// How much happens in each hour of a day, of what does on average: asleep, off to work, deliveries, home again.
+const HOURS: [f64; 24] = [
+    0.25, 0.15, 0.1, 0.1, 0.15, 0.35, 0.8, 1.3, 1.2, 0.9, 0.95, 1.1, 1.2, 1.1, 1.15, 1.5, 1.8, 2.0, 1.9, 1.7, 1.5, 1.3,
+    0.9, 0.6,
+];
+
+impl Pace {
+    /// `events_per_s` all the time, or on the average of days that go by `speed` times as fast as real ones.
+    pub fn new(events_per_s: f64, speed: Option<f64>) -> Self {
+        Self { events_per_s, speed }
+    }
+
+    fn is_still(self) -> bool {
+        self.events_per_s <= 0.0
+    }
+
+    /// The hour of the city's day, 0 to 24, so long after its beginning; `None` where days do not go by.
+    pub fn hour(self, since: Duration) -> Option<f64> {
+        self.speed.map(|speed| (FIRST_HOUR + since.as_secs_f64() * speed / 3600.0) % 24.0)
+    }
+
+    /// How long after an event the next one follows.
+    fn gap(self, since: Duration) -> Duration {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 23
+        let share = self.hour(since).map_or(1.0, |hour| HOURS[hour as usize % 24]);
+        Duration::from_secs_f64(1.0 / (self.events_per_s * share))
+    }
+}
+
 /// Sends until `shutdown`, then waits for the answers under way. What one camera sends is sent one after the other, so
 /// that the order of the answers is the order of the log. Cameras that store clips put thumbnails of half of their events,
 /// some of them before the event itself.
 pub async fn live(
     cameras: Vec<Camera>,
     mut evening: Evening,
-    events_per_s: f64,
+    pace: Pace,
     accepted: mpsc::Sender<Accepted>,
     tally: Arc<Tally>,
     shutdown: CancellationToken,
 ) {
-    if cameras.is_empty() || events_per_s <= 0.0 {
+    if cameras.is_empty() || pace.is_still() {
         shutdown.cancelled().await;
         return;
     }
     let cameras: Vec<Arc<Mutex<Camera>>> = cameras.into_iter().map(|c| Arc::new(Mutex::new(c))).collect();
     let under_way = Arc::new(Semaphore::new(MOST_UNDER_WAY));
     let tasks = TaskTracker::new();
-    let mut tick = tokio::time::interval(Duration::from_secs_f64(1.0 / events_per_s));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let begun = Instant::now();
+    let mut due = begun;
     loop {
+        // What could not be sent in time is sent as soon as it can be.
         tokio::select! {
             () = shutdown.cancelled() => break,
-            _ = tick.tick() => {}
+            () = tokio::time::sleep_until(due) => {}
         }
+        due += pace.gap(due - begun);
         let now = u64::try_from(SystemClock.now().0).unwrap_or_default();
         let Some(sighting) = evening.next(now) else { break };
         let Ok(permit) = under_way.clone().acquire_owned().await else { break };
@@ -208,4 +249,27 @@ fn received_at(answer: Answer) -> Result<Timestamp, String> {
     let answer = answer.ok()?;
     let received_at = answer["received_at"].as_str().and_then(|t| t.parse().ok());
     received_at.ok_or_else(|| format!("an answer without received_at: {answer}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_has_its_hours_and_on_average_as_much_happens_as_was_asked_for() {
+        let pace = Pace::new(10.0, Some(60.0));
+        assert_eq!(pace.hour(Duration::ZERO), Some(17.0));
+        assert_eq!(pace.hour(Duration::from_secs(8 * 60)), Some(1.0), "an hour a minute");
+        assert!(pace.gap(Duration::from_secs(10 * 60)) > 10 * pace.gap(Duration::ZERO), "at three in the night");
+        let day = Duration::from_secs(24 * 60);
+        let (mut at, mut events) = (Duration::ZERO, 0.0);
+        while at < day {
+            at += pace.gap(at);
+            events += 1.0;
+        }
+        let average = events / day.as_secs_f64();
+        assert!((9.5..10.5).contains(&average), "{average} a second");
+        let steady = Pace::new(10.0, None);
+        assert_eq!((steady.hour(day), steady.gap(day)), (None, Duration::from_millis(100)));
+    }
 }

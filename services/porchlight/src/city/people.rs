@@ -1,14 +1,15 @@
 //! Moving in: how residents, homes, phones and cameras come to be, through the same API that an app has.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use porchlight_geofence::{Geometry, Point, geojson};
 use porchlight_standins::{issuer::Issuer, phones::Phones};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::client::{Client, position};
+use crate::client::{Answer, Client, position};
 
 /// How long the tokens of a city's people are good.
 const TOKEN_TTL_S: u64 = 24 * 3600;
@@ -92,7 +93,8 @@ impl TownHall {
         let feature =
             json!({ "type": "Feature", "properties": { "name": name }, "geometry": geojson::write(geometry) });
         let path = format!("/v1/neighborhoods/{id}?repair=even-odd");
-        let written = self.operator().put(&path, &feature).await?.ok().map_err(|e| format!("{name}: {e}"))?;
+        let operator = self.operator();
+        let written = patiently(|| operator.put(&path, &feature)).await.map_err(|e| format!("{name}: {e}"))?;
         written["version"].as_u64().ok_or_else(|| format!("{name}: an answer without a version"))
     }
 
@@ -137,9 +139,10 @@ impl TownHall {
     /// The gateway's word.
     pub async fn arrive(&self, subject: &str, home: Uuid, at: Point) -> Result<Resident, String> {
         let app = self.as_subject(subject, &[]);
-        let me = app.get("/v1/me").await?.ok()?;
+        let me = patiently(|| app.get("/v1/me")).await?;
         let body = json!({ "name": "Home", "position": position(at.x, at.y) });
-        app.put(&format!("/v1/homes/{home}"), &body).await?.ok()?;
+        let path = format!("/v1/homes/{home}");
+        patiently(|| app.put(&path, &body)).await?;
         Ok(Resident {
             subject: subject.to_owned(),
             app,
@@ -156,9 +159,11 @@ impl TownHall {
     /// # Errors
     /// The gateway's word.
     pub async fn verify(&self, resident: &mut Resident, home: Uuid) -> Result<(), String> {
-        let own = resident.app.get(&format!("/v1/homes/{home}")).await?.ok()?;
-        let home = uuid_of(&own["home"])?;
-        self.operator().post(&format!("/v1/operator/homes/{home}/verify"), &Value::Null).await?.ok()?;
+        let path = format!("/v1/homes/{home}");
+        let own = patiently(|| resident.app.get(&path)).await?;
+        let path = format!("/v1/operator/homes/{}/verify", uuid_of(&own["home"])?);
+        let operator = self.operator();
+        patiently(|| operator.post(&path, &Value::Null)).await?;
         resident.verified = true;
         Ok(())
     }
@@ -170,7 +175,8 @@ impl TownHall {
     pub async fn give_phone(&self, resident: &mut Resident, endpoint: Uuid) -> Result<(), String> {
         let (phone, url, p256dh, auth) = self.phones.subscribe();
         let body = json!({ "transport": "webpush", "url": url, "p256dh": p256dh, "auth": auth });
-        resident.app.put(&format!("/v1/push-endpoints/{endpoint}"), &body).await?.ok()?;
+        let path = format!("/v1/push-endpoints/{endpoint}");
+        patiently(|| resident.app.put(&path, &body)).await?;
         resident.phone = Some(phone);
         Ok(())
     }
@@ -194,8 +200,9 @@ impl TownHall {
             "clips": camera.clips,
         });
         let path = format!("/v1/devices/{}", camera.id);
-        let registered = resident.app.put(&path, &body).await?.ok()?;
-        let issued = resident.app.post(&format!("{path}/credentials"), &Value::Null).await?.ok()?;
+        let registered = patiently(|| resident.app.put(&path, &body)).await?;
+        let credentials = format!("{path}/credentials");
+        let issued = patiently(|| resident.app.post(&credentials, &Value::Null)).await?;
         let credential = issued["credential"].as_str().ok_or("an answer without a credential")?;
         let ingest = &self.ingest[camera.id.as_bytes()[0] as usize % self.ingest.len()];
         resident.cameras.push(Camera {
@@ -209,6 +216,18 @@ impl TownHall {
         });
         Ok(())
     }
+}
+
+/// Asks again while the gateway says that it is too busy to tell: all that is asked here may be done twice.
+async fn patiently<F: Future<Output = Result<Answer, String>>>(ask: impl Fn() -> F) -> Result<Value, String> {
+    for wait in [250, 500, 1_000, 2_000, 4_000] {
+        let answer = ask().await?;
+        if answer.status != StatusCode::SERVICE_UNAVAILABLE {
+            return answer.ok();
+        }
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+    ask().await?.ok()
 }
 
 fn uuid_of(value: &Value) -> Result<Uuid, String> {

@@ -13,6 +13,8 @@ use std::{
 pub(super) struct Frame {
     /// What stands under the title: homes, cameras, neighborhoods, seed.
     pub(super) about: String,
+    /// What it stands on.
+    pub(super) ground: &'static str,
     /// How long the city has lived.
     pub(super) up: Duration,
     /// Events accepted, items indexed, alerts planned, pushes handed over: since the start.
@@ -98,7 +100,7 @@ fn render(frame: &Frame, rates: [f64; 4]) -> String {
     let mut text = String::new();
     let s = frame.up.as_secs();
     let _ = writeln!(text, "PORCHLIGHT CITY   {}   up {}:{:02}", frame.about, s / 60, s % 60);
-    let _ = writeln!(text, "real Kafka, Cassandra and S3 server, one process per service; the people are made up\n");
+    let _ = writeln!(text, "{}\n", frame.ground);
     let _ = writeln!(text, "             {:>12}{:>12}{:>12}{:>12}", "events", "items", "alerts", "pushes");
     let _ = writeln!(text, "  a second   {:>12.1}{:>12.1}{:>12.1}{:>12.1}", rates[0], rates[1], rates[2], rates[3]);
     let [a, b, c, d] = frame.totals;

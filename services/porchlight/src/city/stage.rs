@@ -17,17 +17,20 @@ use uuid::Uuid;
 use super::{
     founding::City,
     gauges::Reading,
-    life::{self, Accepted, News, Tally},
+    life::{self, Accepted, News, Pace, Tally},
     people::{Camera, Resident},
     reads::{self, Album},
     say,
     screen::{Frame, Screen},
+    telling::{self, Telling},
+    web::Web,
     witness::Witness,
 };
-use crate::deployment::Service;
 
 /// How long a push may take before it is called missing, while the city lives.
 const GRACE_MS: i64 = 15_000;
+/// How long the page's tokens are good: it asks for another.
+const PAGE_TOKEN_TTL_S: u64 = 900;
 /// How long the oracle remembers.
 const MEMORY_MS: i64 = 15 * 60_000;
 /// For how many frames one resident is looked at.
@@ -51,6 +54,9 @@ pub(super) struct Stage {
     /// The most that was ever missing or misdirected at once: a frame forgets, this does not.
     worst: [u64; 2],
     since_ms: i64,
+    /// Tells the page, if there is one.
+    telling: Option<Telling>,
+    seed: u64,
 }
 
 impl Stage {
@@ -75,7 +81,18 @@ impl Stage {
             album: Album::default(),
             worst: [0; 2],
             since_ms: SystemClock.now().0,
+            telling: None,
+            seed,
         }
+    }
+
+    /// Lets a page show what happens.
+    pub(super) fn show(&mut self, page: Web, name: &str, rate: f64) {
+        let scene = telling::scene(name, self.seed, rate, &self.neighborhoods, &self.cameras, &self.residents);
+        let issuer = self.city.issuer.clone();
+        let mint = move |subject: &str| issuer.mint(subject, &[], PAGE_TOKEN_TTL_S);
+        let (phones, kafka) = (self.city.phones.clone(), self.city.deployment.settings().kafka());
+        self.telling = Some(Telling::start(page, &scene, mint, &self.residents, phones, kafka));
     }
 
     pub(super) fn cameras(&self) -> usize {
@@ -90,7 +107,7 @@ impl Stage {
     pub(super) async fn live(
         &mut self,
         evening: Evening,
-        rate: f64,
+        pace: Pace,
         about: &str,
         at_most: Option<Duration>,
         stop: CancellationToken,
@@ -98,7 +115,7 @@ impl Stage {
         let (accepted, mut news) = mpsc::channel(4_096);
         let end = stop.child_token();
         let living =
-            tokio::spawn(life::live(self.cameras.clone(), evening, rate, accepted, self.tally.clone(), end.clone()));
+            tokio::spawn(life::live(self.cameras.clone(), evening, pace, accepted, self.tally.clone(), end.clone()));
         let mut screen = Screen::new(10);
         screen.clear();
         let begun = Instant::now();
@@ -127,6 +144,9 @@ impl Stage {
                     }
                     frames += 1;
                     let frame = self.frame(about, begun.elapsed(), Some(GRACE_MS), "Ctrl-C drains and ends it").await;
+                    if let Some(telling) = &mut self.telling {
+                        telling.numbers(&frame);
+                    }
                     screen.draw(&frame);
                 }
             }
@@ -143,8 +163,10 @@ impl Stage {
     }
 
     /// Stops the services; an error if anything went astray.
-    pub(super) async fn end(self) -> Result<(), String> {
+    pub(super) async fn end(mut self) -> Result<(), String> {
         say("draining the services");
+        // Browsers that look on would keep the gateway from its end.
+        self.telling = None;
         self.city.deployment.stop().await?;
         let verdict = self.witness.judge_pushes(i64::MAX);
         for due in verdict.missing.iter().take(10) {
@@ -172,6 +194,9 @@ impl Stage {
     }
 
     fn note(&mut self, accepted: &Accepted) {
+        if let Some(telling) = &self.telling {
+            telling.news(accepted);
+        }
         let camera = &self.cameras[accepted.camera];
         let media = self.witness.note(camera, &accepted.news);
         if let (Some(media), News::Media { file, received_at, .. }) = (media, &accepted.news) {
@@ -233,6 +258,10 @@ impl Stage {
         let lag = |stage: &str| reading.sum("porchlight_bus_consumer_lag_records", &format!("stage=\"{stage}\""));
         Frame {
             about: about.to_owned(),
+            ground: match self.city.deployment.settings().together {
+                Some(_) => "one process, nothing but this folder: not for people; and those here are made up",
+                None => "real Kafka, Cassandra and S3 server, one process per service; the people are made up",
+            },
             up,
             totals: [
                 self.tally.accepted.load(Ordering::Relaxed) as f64,
@@ -256,8 +285,8 @@ impl Stage {
     async fn readings(&self) -> Reading {
         let http = reqwest::Client::new();
         let mut all = Reading::default();
-        for (service, n) in self.city.deployment.processes().filter(|(s, _)| *s != Service::Gateway) {
-            all.add(Reading::take(&http, &self.city.deployment.admin(service, n)).await);
+        for admin in self.city.deployment.numbers() {
+            all.add(Reading::take(&http, &admin).await);
         }
         all
     }

@@ -160,8 +160,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<String, Failure> {
-    // What the database's driver calls an error is in the failure's own text.
-    let filter = if cli.verbose { "info" } else { "error,scylla=off" };
+    // What the database's driver calls an error is in the failure's own text, and what the embedded broker's engine does, in
+    // the answer to its client.
+    let quiet = "error,scylla=off,tansu_broker=off,tansu_service=off,tansu_storage=off";
+    let filter = if cli.verbose { "info" } else { quiet };
     let log = LogConfig { format: "text".to_owned(), filter: filter.to_owned() };
     telemetry::init("porchlight", &log).map_err(|e| Failure::Usage(e.to_string()))?;
     let config = || Config::load(cli.config.as_deref());

@@ -281,8 +281,8 @@ fn describe(spans: &[Span]) -> String {
     };
     let records: u64 = spans.iter().map(Span::len).sum();
     let rows: Vec<_> = spans.iter().map(row).collect();
-    table(&["PARTITION", "FROM", "TO", "RECORDS"], &rows)
-        + &format!("{records} records that geo-index has committed would be replayed. Nothing was written.\n")
+    let table = table(&["PARTITION", "FROM", "TO", "RECORDS"], &rows);
+    format!("{table}{records} records that geo-index has committed would be replayed. Nothing was written.\n")
 }
 
 fn summary(replayed: Replayed, took: Duration) -> String {

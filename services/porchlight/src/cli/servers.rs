@@ -88,8 +88,8 @@ mod tests {
         let servers = Servers { kafka: "127.0.0.1:1".into(), cassandra: "127.0.0.1:2".into(), s3, pids: [].into() };
         let names = "TEST_SERVERS KAFKA__BOOTSTRAP_SERVERS CQL__CONTACT_POINTS S3__ENDPOINT S3__REGION S3__BUCKET \
                      S3__ACCESS_KEY_ID S3__SECRET_ACCESS_KEY";
-        let script = describe(dir.path(), &servers).unwrap()
-            + &names.split(' ').map(|name| format!("echo \"$PORCHLIGHT_{name}\"\n")).collect::<String>();
+        let said: String = names.split(' ').map(|name| format!("echo \"$PORCHLIGHT_{name}\"\n")).collect();
+        let script = format!("{}{said}", describe(dir.path(), &servers).unwrap());
         let said = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
         let file = dir.path().canonicalize().unwrap().join("servers.json");
         let expected =

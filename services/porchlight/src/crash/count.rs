@@ -25,11 +25,11 @@ use crate::{
 };
 
 /// Sees what is acknowledged, and what reaches the phones.
-pub(super) struct Observer {
+pub struct Observer {
     phones: Arc<Phones>,
     cameras: Vec<Camera>,
     /// Knows all that was put in, and judges all that came out.
-    pub(super) witness: Witness,
+    pub witness: Witness,
     acknowledged: BTreeMap<(DeviceId, EventId), i64>,
     stored: BTreeMap<MediaId, i64>,
     /// The next push to look at.
@@ -41,7 +41,7 @@ pub(super) struct Observer {
 
 impl Observer {
     /// `witness` knows the polygons and the people.
-    pub(super) fn new(phones: Arc<Phones>, cameras: Vec<Camera>, witness: Witness) -> Self {
+    pub fn new(phones: Arc<Phones>, cameras: Vec<Camera>, witness: Witness) -> Self {
         Self {
             phones,
             cameras,
@@ -56,7 +56,7 @@ impl Observer {
     }
 
     /// Takes all the news there will be, and looks at the phones all the while.
-    pub(super) async fn observe(mut self, mut news: mpsc::Receiver<Accepted>) -> Self {
+    pub async fn observe(mut self, mut news: mpsc::Receiver<Accepted>) -> Self {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -85,7 +85,7 @@ impl Observer {
     }
 
     /// Looks at what the phones got since the last time.
-    pub(super) fn look(&mut self) {
+    pub fn look(&mut self) {
         self.witness.observe(&self.phones);
         for push in self.phones.log(self.next) {
             self.next = push.seq + 1;
@@ -99,12 +99,12 @@ impl Observer {
     }
 
     /// When events and clips were acknowledged.
-    pub(super) fn moments_in(&self) -> Moments {
+    pub fn moments_in(&self) -> Moments {
         self.acknowledged.values().chain(self.stored.values()).copied().collect()
     }
 
     /// When pushes came.
-    pub(super) fn moments_out(&self) -> Moments {
+    pub fn moments_out(&self) -> Moments {
         self.pushed.iter().copied().collect()
     }
 
@@ -112,12 +112,7 @@ impl Observer {
     ///
     /// # Errors
     /// Log or rows cannot be read.
-    pub(super) async fn count(
-        &self,
-        settings: &Settings,
-        residents: &[Resident],
-        since_ms: i64,
-    ) -> Result<Count, String> {
+    pub async fn count(&self, settings: &Settings, residents: &[Resident], since_ms: i64) -> Result<Count, String> {
         let (events, media) = log(settings).await?;
         let seen = self.rows(settings).await?;
         let store = Store::connect(&settings.cql()).await.map_err(|e| e.to_string())?;

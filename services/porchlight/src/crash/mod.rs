@@ -3,7 +3,7 @@
 //! What comes when is decided by [`plan`]; [`ground`] does it; [`count`] looks past everything that was hurt; [`report`]
 //! says what each kind of fault cost, and whether what must be zero is zero.
 
-mod count;
+pub mod count;
 mod ground;
 pub mod plan;
 pub mod report;
@@ -26,7 +26,7 @@ use crate::{
     audit,
     city::{
         founding::City,
-        life::{self, Tally},
+        life::{self, Pace, Tally},
         people::Camera,
         witness::Witness,
     },
@@ -126,7 +126,14 @@ pub async fn run(args: &Args, say: &(dyn Fn(&str) + Sync)) -> Result<Report, Str
     let since = SystemClock.now();
     let (accepted, news) = mpsc::channel(4_096);
     let evening = Evening::new(seed, cameras.len());
-    let load = tokio::spawn(life::live(cameras.clone(), evening, args.rate, accepted, tally.clone(), stop.clone()));
+    let load = tokio::spawn(life::live(
+        cameras.clone(),
+        evening,
+        Pace::new(args.rate, None),
+        accepted,
+        tally.clone(),
+        stop.clone(),
+    ));
     let observer = tokio::spawn(Observer::new(phones, cameras, witness).observe(news));
     let looking = tokio::spawn(look_after(ground.clone(), stop.clone()));
 

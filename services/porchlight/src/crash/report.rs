@@ -33,6 +33,11 @@ impl FromIterator<i64> for Moments {
 }
 
 impl Moments {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How many lie in a span, both ends included.
     fn within(&self, from_ms: i64, to_ms: i64) -> usize {
         self.0.partition_point(|&at| at <= to_ms).saturating_sub(self.0.partition_point(|&at| at < from_ms))

@@ -39,6 +39,19 @@ pub struct Settings {
     pub retention: String,
     /// Lines of the `[gateway]` section that differ from its defaults, as TOML. Empty: none.
     pub gateway: String,
+    /// The port of a service's first process that has an API, if it is not to be any.
+    pub ports: BTreeMap<Service, u16>,
+    /// All of it in this process; `None`: each service is a process of its own.
+    pub together: Option<Together>,
+}
+
+/// What only a deployment within one process has.
+#[derive(Clone, Debug, Default)]
+pub struct Together {
+    /// The folder of the embedded store: there is no database.
+    pub store: PathBuf,
+    /// What the gateway serves beside its own API.
+    pub beside: axum::Router,
 }
 
 /// The group protocol that is the default.
@@ -103,16 +116,16 @@ impl Settings {
                 toml += &format!("[devices]\nsnapshot_dir = {snapshots:?}\n");
             }
             Service::GeoIndex => {
-                toml += &(self.cql_section() + &self.s3_section());
+                toml += &format!("{}{}", self.cql_section(), self.s3_section());
                 toml += &format!("[retention]\n{}\n", self.retention);
                 toml += &format!("[neighborhoods]\nsnapshot_dir = {snapshots:?}\n");
             }
             Service::Notification => {
-                toml += &(self.cql_section() + &self.push_section(&keys.vapid));
+                toml += &format!("{}{}", self.cql_section(), self.push_section(&keys.vapid));
                 toml += &format!("[neighborhoods]\nsnapshot_dir = {snapshots:?}\n");
             }
             Service::Gateway => {
-                toml += &(self.cql_section() + &self.s3_section() + &self.push_section(&keys.vapid));
+                toml += &format!("{}{}{}", self.cql_section(), self.s3_section(), self.push_section(&keys.vapid));
                 toml += &format!(
                     "[auth]\nissuer = {:?}\naudience = {:?}\n",
                     self.issuer,
@@ -135,7 +148,11 @@ impl Settings {
 
     fn cql_section(&self) -> String {
         let cql = self.cql();
-        format!("[cql]\ncontact_points = {:?}\nkeyspace = {:?}\n", cql.contact_points, cql.keyspace)
+        let folder = cql.folder.display().to_string();
+        format!(
+            "[cql]\ncontact_points = {:?}\nkeyspace = {:?}\nfolder = {folder:?}\n",
+            cql.contact_points, cql.keyspace
+        )
     }
 
     fn push_section(&self, vapid_key: &Path) -> String {

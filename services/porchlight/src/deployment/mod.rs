@@ -1,8 +1,9 @@
-//! Porchlight's services as separate processes on this machine: each its own binary, its own configuration file, ports
-//! chosen by the system. What lives in them is not known here; the city and the end-to-end tests are.
+//! Porchlight's services on this machine: each its own binary and process, or all within this one; each its own
+//! configuration file, ports chosen by the system. What lives in them is not known here; the city and the end-to-end tests are.
 
 mod configuration;
 mod process;
+mod within;
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,7 @@ use porchlight_clips::S3Config;
 use porchlight_standins::servers::Servers;
 use porchlight_store::CqlConfig;
 
-pub use configuration::Settings;
+pub use configuration::{Settings, Together};
 use process::Process;
 
 /// How long a process may drain before it is killed.
@@ -115,6 +116,12 @@ impl Deployment {
     /// Base URL of a process's `/livez`, `/readyz` and `/metrics`.
     pub fn admin(&self, service: Service, n: usize) -> String {
         self.processes.get(&(service, n)).and_then(Process::admin).unwrap_or_default()
+    }
+
+    /// Base URLs whose `/metrics` are the numbers of all, none of them twice.
+    pub fn numbers(&self) -> Vec<String> {
+        let all = self.processes().map(|(service, n)| self.admin(service, n));
+        all.take(if self.settings.together.is_some() { 1 } else { usize::MAX }).collect()
     }
 
     /// The process id of a process that runs.
@@ -230,6 +237,7 @@ impl Settings {
         CqlConfig {
             contact_points: vec![self.servers.cassandra.clone()],
             keyspace: self.name.clone(),
+            folder: self.together.as_ref().map(|together| together.store.clone()).unwrap_or_default(),
             ..configuration::client_defaults().cql
         }
     }
@@ -279,6 +287,8 @@ impl Settings {
             log_filter: "info".into(),
             retention: String::new(),
             gateway: String::new(),
+            ports: BTreeMap::new(),
+            together: None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One process: its files, its start, its end.
+//! One process: its files, its start, its end. It runs apart, or within this one.
 
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
-use super::{Service, Settings, configuration::Keys};
+use super::{Service, Settings, configuration::Keys, within::Within};
 
 #[derive(Debug)]
 pub(super) struct Process {
@@ -19,17 +19,27 @@ pub(super) struct Process {
     /// e.g. `ingest-0`: the stem of its files.
     name: String,
     dir: PathBuf,
+    /// Of its API, at first; 0: any.
+    port: u16,
     settings: Settings,
-    child: Option<Child>,
+    runs: Runs,
     /// How it ended, if it did so without being asked to.
     end: Option<String>,
+}
+
+#[derive(Debug)]
+enum Runs {
+    Not,
+    Apart(Child),
+    Within(Within),
 }
 
 impl Process {
     pub(super) fn prepare(dir: &Path, service: Service, n: usize, settings: &Settings) -> Result<Self, String> {
         let name = format!("{}-{n}", service.name());
         let settings = settings.as_told_to(service);
-        let process = Self { service, name, dir: dir.to_owned(), settings, child: None, end: None };
+        let port = settings.ports.get(&service).copied().filter(|_| n == 0).unwrap_or_default();
+        let process = Self { service, name, port, dir: dir.to_owned(), settings, runs: Runs::Not, end: None };
         // Once, for all processes and for ever: whoever was given something under a key comes back with it.
         let keys = process.keys();
         if !keys.vapid.exists() {
@@ -44,9 +54,12 @@ impl Process {
         Ok(process)
     }
 
-    /// Its process id while it runs.
+    /// Its process id while it runs apart.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        match &self.runs {
+            Runs::Apart(child) => Some(child.id()),
+            Runs::Not | Runs::Within(_) => None,
+        }
     }
 
     fn keys(&self) -> Keys {
@@ -56,10 +69,10 @@ impl Process {
     /// Any port at first; the same again after a restart, where its clients look for it.
     fn configure(&self) -> Result<(), String> {
         let (admin, api) = (self.file("admin"), self.file("api"));
-        let address = |file: &Path| std::fs::read_to_string(file).unwrap_or_else(|_| "127.0.0.1:0".into());
-        let mut listen = vec![("admin", address(&admin), admin.as_path())];
+        let address = |file: &Path, port| std::fs::read_to_string(file).unwrap_or_else(|_| format!("127.0.0.1:{port}"));
+        let mut listen = vec![("admin", address(&admin, 0), admin.as_path())];
         if self.service.has_api() {
-            listen.push(("http", address(&api), api.as_path()));
+            listen.push(("http", address(&api, self.port), api.as_path()));
         }
         let toml = self.settings.file(self.service, &listen, &self.keys(), &self.file("snapshots"));
         write(&self.file("toml"), &toml)
@@ -75,6 +88,11 @@ impl Process {
 
     pub(super) fn spawn(&mut self) -> Result<(), String> {
         self.configure()?;
+        self.end = None;
+        if let Some(together) = &self.settings.together {
+            self.runs = Runs::Within(Within::start(self.service, self.file("toml"), together.beside.clone()));
+            return Ok(());
+        }
         let log = File::options().create(true).append(true).open(self.log()).map_err(|e| e.to_string())?;
         let binary = binary(self.service)?;
         let child = Command::new(&binary)
@@ -88,8 +106,7 @@ impl Process {
             .spawn()
             .map_err(|e| format!("cannot start {}: {e}", binary.display()))?;
         write(&self.file("pid"), &child.id().to_string())?;
-        self.child = Some(child);
-        self.end = None;
+        self.runs = Runs::Apart(child);
         Ok(())
     }
 
@@ -103,22 +120,41 @@ impl Process {
 
     /// A sentence if it has ended without being asked to, the same until it is started again.
     pub(super) fn ended(&mut self) -> Option<String> {
-        if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+        if let Some(how) = self.end_of_it() {
             self.forget();
-            self.end = Some(format!("{} ended ({status}); its log ends:\n{}", self.name, tail(&self.log())));
+            self.end = Some(self.sentence(&how.err().unwrap_or_else(|| "by itself".to_owned())));
         }
         self.end.clone()
     }
 
+    /// How it ended: an error is not what a drain ends with. `None` while it runs, and if it does not.
+    fn end_of_it(&mut self) -> Option<Result<(), String>> {
+        match &mut self.runs {
+            Runs::Not => None,
+            Runs::Apart(child) => {
+                let status = child.try_wait().ok().flatten()?;
+                Some(if status.success() { Ok(()) } else { Err(status.to_string()) })
+            }
+            Runs::Within(within) => within.ended(),
+        }
+    }
+
+    fn sentence(&self, how: &str) -> String {
+        match self.settings.together {
+            Some(_) => format!("{} ended: {how}", self.name),
+            None => format!("{} ended: {how}; its log ends:\n{}", self.name, tail(&self.log())),
+        }
+    }
+
     fn forget(&mut self) {
-        self.child = None;
+        self.runs = Runs::Not;
         let _ = std::fs::remove_file(self.file("pid"));
     }
 
     pub(super) async fn ready(&mut self, until: Instant) -> Result<(), String> {
         let http = reqwest::Client::new();
         let mut said = "it does not listen yet".to_owned();
-        while self.child.is_some() {
+        while self.runs() {
             if let Some(ended) = self.ended() {
                 return Err(ended);
             }
@@ -139,11 +175,17 @@ impl Process {
         Ok(())
     }
 
+    fn runs(&self) -> bool {
+        !matches!(self.runs, Runs::Not)
+    }
+
     /// Whether it is frozen makes no difference to SIGKILL.
     pub(super) fn kill(&mut self) {
-        if let Some(child) = &mut self.child {
+        if let Runs::Apart(child) = &mut self.runs {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if self.runs() {
             self.forget();
         }
     }
@@ -163,30 +205,35 @@ impl Process {
     }
 
     fn must_run(&self) -> Result<&Child, String> {
-        self.child.as_ref().ok_or_else(|| format!("{} does not run", self.name))
+        match &self.runs {
+            Runs::Apart(child) => Ok(child),
+            Runs::Not => Err(format!("{} does not run", self.name)),
+            Runs::Within(_) => Err(format!("{} runs within this process: it gets no signals", self.name)),
+        }
     }
 
     /// A frozen process would sleep over its end.
     pub(super) fn terminate(&self) -> Result<(), String> {
+        if let Runs::Within(within) = &self.runs {
+            within.terminate();
+            return Ok(());
+        }
         self.signal(Signal::TERM)?;
         self.thaw()
     }
 
     pub(super) async fn wait(&mut self, within: Duration) -> Result<(), String> {
         let until = Instant::now() + within;
-        while let Some(child) = &mut self.child {
-            match child.try_wait() {
-                Ok(Some(status)) => {
+        while self.runs() {
+            match self.end_of_it() {
+                Some(how) => {
                     self.forget();
-                    if !status.success() {
-                        return Err(format!("{} ended with {status}; its log ends:\n{}", self.name, tail(&self.log())));
-                    }
+                    how.map_err(|how| self.sentence(&how))?;
                 }
-                Ok(None) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(20)).await,
-                Ok(None) | Err(_) => {
+                None if Instant::now() < until => tokio::time::sleep(Duration::from_millis(20)).await,
+                None => {
                     self.kill();
-                    let tail = tail(&self.log());
-                    return Err(format!("{} did not drain in time and was killed; its log ends:\n{tail}", self.name));
+                    return Err(self.sentence("it did not drain in time and was killed"));
                 }
             }
         }
