@@ -1,4 +1,5 @@
 //! The suites that run against Kafka, on the embedded broker: to the bus they are the same.
+#![allow(clippy::duplicate_mod)] // each suite brings what it shares with the others
 
 #[path = "real_bus.rs"]
 mod bus;
