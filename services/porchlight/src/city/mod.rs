@@ -9,6 +9,7 @@ mod folder;
 pub mod founding;
 mod gauges;
 pub mod life;
+mod own;
 pub mod people;
 mod picture;
 mod reads;
@@ -220,7 +221,11 @@ async fn live_in(args: &Args, city: City, page: Option<Web>, stop: CancellationT
         }
         introduce(args, &city)?;
         say("nothing lives here. Ctrl-C ends it");
+        let mut own = own::Own::new();
         wait(args, &stop).await;
+        if let Some(cost) = own.look().filter(|_| args.ground() == Ground::Embedded) {
+            say(&format!("this process: {cost}, with nobody in it"));
+        }
         say("draining");
         return city.deployment.stop().await;
     }

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use super::own::Cost;
+
 /// What one frame shows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Frame {
@@ -23,6 +25,8 @@ pub(super) struct Frame {
     pub(super) lag: [f64; 3],
     /// Acceptance to phone, ms: median and 99th percentile, since the start; `None` before the first.
     pub(super) latency_ms: Option<(u64, u64)>,
+    /// What this process costs, if it is all there is.
+    pub(super) own: Option<Cost>,
     /// Sendings that were not answered 202, and were tried again.
     pub(super) refused: u64,
     /// Outcomes of events, with their counts.
@@ -109,6 +113,9 @@ fn render(frame: &Frame, rates: [f64; 4]) -> String {
     let _ = writeln!(text, "  behind     {:>12}{index:>12.0}{plan:>12.0}{send:>12.0}\n", "");
     let latency = frame.latency_ms.map_or("none yet".to_owned(), |(p50, p99)| format!("p50 {p50} ms   p99 {p99} ms"));
     let _ = writeln!(text, "  accepted to handed over   {latency}        tried again {}", frame.refused);
+    if let Some(own) = frame.own {
+        let _ = writeln!(text, "  this process              {own}, its people and its oracle among it");
+    }
     let outcomes: Vec<String> = frame.outcomes.iter().map(|(name, n)| format!("{name} {n:.0}")).collect();
     let _ = writeln!(text, "  became                    {}", outcomes.join("   "));
     let [checked, missing, misdirected, doubled] = frame.pushes_judged;
@@ -141,5 +148,9 @@ mod tests {
         let text = render(&Frame { pushes_judged: [9, 1, 2, 3], media: [4, 5, 6], ..at(4, 20.0) }, [5.0; 4]);
         assert!(text.contains("checked 9   missing 1   misdirected 2   doubled 3"), "{text}");
         assert!(text.contains("stored 4   fetched 5   wrong 6"), "{text}");
+        assert!(!text.contains("this process"), "{text}");
+        let own = Some(Cost { resident: 123_456_789, cores: 0.25 });
+        let text = render(&Frame { own, ..at(4, 20.0) }, [5.0; 4]);
+        assert!(text.contains("this process              123 MB, 25 % of a core"), "{text}");
     }
 }

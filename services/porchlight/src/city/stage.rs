@@ -18,6 +18,7 @@ use super::{
     founding::City,
     gauges::Reading,
     life::{self, Accepted, News, Pace, Tally},
+    own::Own,
     people::{Camera, Resident},
     reads::{self, Album},
     say,
@@ -57,6 +58,7 @@ pub(super) struct Stage {
     /// Tells the page, if there is one.
     telling: Option<Telling>,
     seed: u64,
+    own: Own,
 }
 
 impl Stage {
@@ -83,6 +85,7 @@ impl Stage {
             since_ms: SystemClock.now().0,
             telling: None,
             seed,
+            own: Own::new(),
         }
     }
 
@@ -271,6 +274,7 @@ impl Stage {
             ],
             lag: [lag("geo-index"), lag("notification-plan"), lag("notification-send")],
             latency_ms,
+            own: self.own.look().filter(|_| self.city.deployment.settings().together.is_some()),
             refused: self.tally.refused.load(Ordering::Relaxed),
             outcomes: outcomes.into_iter().filter(|(_, n)| *n > 0.0).collect(),
             pushes_judged: [count(verdict.checked), self.worst[0], self.worst[1], count(verdict.doubled.len())],
