@@ -141,8 +141,8 @@ impl Process {
 
     fn sentence(&self, how: &str) -> String {
         match self.settings.together {
-            Some(_) => format!("{} ended: {how}", self.name),
-            None => format!("{} ended: {how}; its log ends:\n{}", self.name, tail(&self.log())),
+            Some(_) => format!("{} ended ({how})", self.name),
+            None => format!("{} ended ({how}); its log ends:\n{}", self.name, tail(&self.log())),
         }
     }
 
