@@ -99,11 +99,10 @@ impl InFlight {
     pub fn version(&mut self, id: Uuid, version: u64, geometry: Option<&Value>, written: Between) {
         let shape = geometry.map(Shape::read).unwrap_or_default();
         let versions = self.neighborhoods.entry(id).or_default();
-        let last = versions.last_key_value();
-        assert!(
-            last.is_none_or(|(n, before)| *n < version && before.written.until_ms <= written.from_ms),
-            "version {version} of {id} does not follow the one before"
-        );
+        if let Some((last, before)) = versions.last_key_value() {
+            let follows = *last < version && before.written.until_ms <= written.from_ms;
+            assert!(follows, "version {version} of {id}, {written:?}, does not follow {last}, {:?}", before.written);
+        }
         versions.insert(version, Version { shape, written });
     }
 

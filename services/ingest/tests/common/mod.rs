@@ -7,7 +7,7 @@ mod vault;
 use std::{
     io::Write as _,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -26,6 +26,7 @@ use porchlight_ingest::{App, Devices, IngestConfig, Log, Parts, router};
 use porchlight_wire::Wire as _;
 use tokio::sync::{Notify, Semaphore};
 use tower::ServiceExt as _;
+use tracing_subscriber::filter::LevelFilter;
 use uuid::Uuid;
 #[allow(unused_imports)]
 pub use vault::{FakeVault, SIGNATURE};
@@ -176,7 +177,18 @@ pub fn api() -> Api {
     api_with(&settings())
 }
 
+/// Lets every thread listen to all that is logged, and keep nothing of it: a place in the code that is first reached by a
+/// thread which does not listen may be switched off for all, also for one that wants to read it.
+fn listen() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| {
+        let all = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::sink).finish();
+        tracing::subscriber::set_global_default(all).unwrap();
+    });
+}
+
 pub fn api_with(settings: &IngestConfig) -> Api {
+    listen();
     let (device, token) = with_token();
     let device = Arc::new(device);
     let devices = Arc::new(FakeDevices::default());
