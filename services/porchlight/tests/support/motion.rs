@@ -100,9 +100,13 @@ impl Town {
         }
     }
 
-    /// Moves one corner and publishes that.
+    /// Moves one corner and publishes that. It moves far enough to be seen on the grid: what is drawn as it stood gets no
+    /// version of its own.
     pub async fn redraw(&mut self, hall: &TownHall, told: &Told, rng: &mut StdRng) {
-        self.corners[rng.random_range(0..CORNERS)] = rng.random_range(CORNER);
+        let before = self.geometry();
+        while self.geometry() == before {
+            self.corners[rng.random_range(0..CORNERS)] = rng.random_range(CORNER);
+        }
         self.publish(hall, told).await;
     }
 
