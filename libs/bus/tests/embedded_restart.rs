@@ -190,7 +190,7 @@ async fn what_is_past_its_retention_goes_and_offsets_go_on() {
     assert_eq!(found.await, [50, 51]);
 }
 
-/// Older records of a key leave holes. tansu's own fetch gives the record behind a hole once for each missing offset.
+/// Older records of a key leave holes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compacted_topic_keeps_the_newest_of_each_key_and_gives_it_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -53,13 +53,8 @@ const CLIENTS: &[(&str, &str)] = &[
     ("fjall", "store"),
     ("aws-sdk-s3", "clips"),
     ("geo", "geofence"),
-    // The embedded broker, and what it is made of.
-    ("libsql", "standins"),
-    ("tansu-broker", "standins"),
+    // The codec of the embedded broker.
     ("tansu-sans-io", "standins"),
-    ("tansu-service", "standins"),
-    ("tansu-storage", "standins"),
-    ("rama", "standins"),
     ("s3s", "standins"),
 ];
 

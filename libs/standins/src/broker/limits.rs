@@ -1,8 +1,8 @@
 //! What a deployment on the embedded broker is told, and what it cannot do: all of it is here, and `DESIGN.md` says why.
 //! `libs/bus/tests/embedded_limits.rs` shows what happens to whoever does not keep to it.
 
-/// How many partitions a topic has. All requests go through one task, one after the other, so that more of them make
-/// nothing faster; two keep what is said of the order of keys and of shares worth saying.
+/// How many partitions a topic has. Its consumers are in the same process, so that more of them make nothing faster; two
+/// keep what is said of the order of keys and of shares worth saying.
 pub const PARTITIONS: i32 = 2;
 
 /// How long a fetch may wait for data. An answer comes as soon as something is written, so this is not what records wait

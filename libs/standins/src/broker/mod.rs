@@ -2,42 +2,46 @@
 //! whole deployment. It stands behind nothing but its address; what a client must know besides is in [`limits`].
 //! `DESIGN.md` says what it is made of, and why.
 
-mod engine;
 mod fetch;
 mod groups;
 pub mod limits;
+mod log;
+mod offsets;
 mod place;
+mod produce;
 mod routes;
+mod topics;
+mod wire;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    time::{Duration, SystemTime},
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rama::{Context, Service as _};
-use tansu_storage::Storage as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    task::{JoinHandle, JoinSet},
+    runtime,
+    sync::oneshot,
+    task::{JoinSet, spawn_blocking},
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
-use engine::{Engine, Opening};
+use groups::Groups;
+use log::Log;
 use place::Place;
-use routes::Connection;
+use routes::Broker;
+use topics::Node;
 
-/// Its only node, the same for ever.
-const NODE: i32 = 1;
 /// How long a start may take until a request is answered.
 const READY_WITHIN: Duration = Duration::from_secs(20);
-/// How long the engine may take to close its files.
-const STOP_WAIT: Duration = Duration::from_secs(10);
-/// How often it is looked whether the engine lives.
-const MEND_EVERY: Duration = Duration::from_secs(1);
+/// How long a stop may take.
+const STOP_WAIT: Duration = Duration::from_secs(20);
+/// How much of what was acknowledged a power cut may take.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How often records past their retention are removed, and older ones of a key in compacted topics.
 const TIDY_EVERY: Duration = Duration::from_secs(300);
 
@@ -46,7 +50,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(300);
 pub struct EmbeddedBroker {
     bootstrap: String,
     end: CancellationToken,
-    task: JoinHandle<()>,
+    /// Closed when all is closed.
+    ended: oneshot::Receiver<()>,
 }
 
 impl EmbeddedBroker {
@@ -59,19 +64,31 @@ impl EmbeddedBroker {
         let place = Place::take(folder)?;
         let asked = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let cannot = |e: std::io::Error| format!("{asked} cannot be listened on: {e}");
-        let listener = TcpListener::bind(asked).await.map_err(cannot)?;
+        let listener = std::net::TcpListener::bind(asked).map_err(cannot)?;
+        listener.set_nonblocking(true).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         let failed = |e: &dyn std::fmt::Display| format!("the broker in {} does not start: {e}", folder.display());
 
-        let url = Url::parse(&format!("tcp://{address}")).map_err(|e| failed(&e))?;
-        let (cluster, storage) = (place.cluster.clone(), place.storage.clone());
-        let opening = Opening { cluster: cluster.clone(), node: NODE, address: url, storage };
-        let engine = Engine::open(opening).await.map_err(|e| failed(&e))?;
-        let connection = routes::connection(&cluster, &engine).map_err(|e| failed(&e))?;
+        let log = place.log.clone();
+        // Reading what is there may take a while, and others are not to wait behind it.
+        let opened = spawn_blocking(move || Log::open(&log)).await;
+        let log = opened.map_err(std::io::Error::from).flatten().map_err(|e| failed(&e))?;
+        let node = Node { cluster: place.cluster.clone(), address };
+        let asked = Broker { node, log, groups: Groups::default() };
 
         let end = CancellationToken::new();
-        let task = tokio::spawn(run(listener, connection, engine, place, end.clone()));
-        let broker = Self { bootstrap: address.to_string(), end, task };
+        let (tell, ended) = oneshot::channel();
+        let serving = run(listener, asked, place, end.clone());
+        // A client with records to send spins while it waits for an answer: if the answers stood in a row behind all else
+        // that the process does, both would only get slower.
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed(&e))?;
+        let thread = thread::Builder::new().name("embedded-broker".to_owned());
+        let serve = move || {
+            let _tell = tell;
+            runtime.block_on(serving);
+        };
+        thread.spawn(serve).map_err(|e| failed(&e))?;
+        let broker = Self { bootstrap: address.to_string(), end, ended };
         match timeout(READY_WITHIN, answers(address)).await {
             Ok(Ok(())) => Ok(broker),
             Ok(Err(error)) => Err(failed(&error)),
@@ -87,8 +104,8 @@ impl EmbeddedBroker {
     /// Ends it: no connection is left, what was acknowledged is on disk, and the folder and the port are free.
     pub async fn stop(mut self) {
         self.end.cancel();
-        if timeout(STOP_WAIT * 2, &mut self.task).await.is_err() {
-            self.task.abort();
+        if timeout(STOP_WAIT, &mut self.ended).await.is_err() {
+            tracing::warn!("the embedded broker does not end");
         }
     }
 }
@@ -99,42 +116,35 @@ impl Drop for EmbeddedBroker {
     }
 }
 
-/// Serves until the end, and then until all is closed.
-async fn run(listener: TcpListener, connection: Connection, engine: Engine, place: Place, end: CancellationToken) {
+/// Serves until the end.
+async fn run(listener: std::net::TcpListener, broker: Broker, place: Place, end: CancellationToken) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the embedded broker cannot listen"),
+    };
     let mut connections = JoinSet::new();
     tokio::select! {
-        () = serve(&listener, &connection, &mut connections) => {}
-        () = keep(&engine) => {}
+        () = serve(&listener, &broker, &mut connections) => {}
+        () = keep(&broker.log) => {}
         () = end.cancelled() => {}
     }
-    drop((listener, connection));
+    drop(listener);
     connections.shutdown().await;
-    // Nobody else asks the engine now, and it takes one request after the other: with this one all are done.
-    if let Err(error) = engine.ping().await {
-        tracing::debug!(%error, "the embedded broker's engine ended before its broker");
-    }
-    drop(engine);
-    // It closes its files on its way out, and the next broker could not open them before.
-    let closed = async {
-        while place.is_open() {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    if timeout(STOP_WAIT, closed).await.is_err() {
-        tracing::warn!("the embedded broker's engine does not close its files");
-    }
+    sync(&broker.log).await;
+    // Only now is the folder another's.
+    drop((broker, place));
 }
 
 /// Takes connections.
-async fn serve(listener: &TcpListener, connection: &Connection, connections: &mut JoinSet<()>) {
+async fn serve(listener: &TcpListener, broker: &Broker, connections: &mut JoinSet<()>) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let _ = stream.set_nodelay(true);
-                    let connection = connection.clone();
+                    let broker = broker.clone();
                     connections.spawn(async move {
-                        if let Err(error) = connection.serve(Context::default(), stream).await {
+                        if let Err(error) = wire::serve(&broker, stream).await {
                             tracing::debug!(%peer, %error, "a connection to the embedded broker ends");
                         }
                     });
@@ -149,19 +159,29 @@ async fn serve(listener: &TcpListener, connection: &Connection, connections: &mu
     }
 }
 
-/// Looks after the engine.
-async fn keep(engine: &Engine) {
-    let (mut mend, mut tidy) = (interval(MEND_EVERY), interval(TIDY_EVERY));
-    for ticks in [&mut mend, &mut tidy] {
+/// Looks after the log.
+async fn keep(log: &Log) {
+    let (mut syncs, mut tidies) = (interval(SYNC_EVERY), interval(TIDY_EVERY));
+    for ticks in [&mut syncs, &mut tidies] {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
     loop {
         tokio::select! {
-            _ = mend.tick() => engine.mend().await,
-            _ = tidy.tick() => if let Err(error) = engine.maintain(SystemTime::now()).await {
-                tracing::warn!(%error, "the embedded broker could not tidy up");
-            },
+            _ = syncs.tick() => sync(log).await,
+            _ = tidies.tick() => {
+                let log = log.clone();
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+                let _ = spawn_blocking(move || log.tidy(now_ms)).await;
+            }
         }
+    }
+}
+
+async fn sync(log: &Log) {
+    let log = log.clone();
+    if let Err(error) = spawn_blocking(move || log.sync()).await.map_err(std::io::Error::from).flatten() {
+        tracing::error!(%error, "the embedded broker cannot bring to the disk what it has acknowledged");
     }
 }
 

@@ -160,9 +160,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<String, Failure> {
-    // What the database's driver calls an error is in the failure's own text, and what the embedded broker's engine does, in
-    // the answer to its client.
-    let quiet = "error,scylla=off,tansu_broker=off,tansu_service=off,tansu_storage=off";
+    // What the database's driver calls an error is in the failure's own text.
+    let quiet = "error,scylla=off";
     let filter = if cli.verbose { "info" } else { quiet };
     let log = LogConfig { format: "text".to_owned(), filter: filter.to_owned() };
     telemetry::init("porchlight", &log).map_err(|e| Failure::Usage(e.to_string()))?;
