@@ -9,13 +9,16 @@ mod phones;
 mod scene;
 mod stream;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     Router,
     body::Bytes,
-    extract::State,
-    middleware::map_response,
+    extract::{Request, State},
+    middleware::{Next, from_fn, map_response},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -60,6 +63,7 @@ impl Web {
             .route("/city/token", post(token))
             .route("/city/phones/{subject}", get(phone))
             .with_state(web.clone())
+            .layer(from_fn(here))
             .layer(map_response(secured));
         (web, router)
     }
@@ -150,6 +154,23 @@ async fn token(
 
 async fn phone(State(web): State<Web>, Path(subject): Path<String>) -> Result<Json<Vec<Shown>>, Problem> {
     web.opened()?.phones.shown(&subject).map(Json).ok_or_else(Problem::not_found)
+}
+
+/// Answers those who call this machine by its own name. A page from elsewhere can have its name point to this machine, and
+/// would be of the same origin then.
+async fn here(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default().to_owned());
+    let is_here = |host: &str| {
+        let name =
+            host.parse::<http::uri::Authority>().map(|authority| authority.host().to_owned()).unwrap_or_default();
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    };
+    if host.is_some_and(|host| !is_here(&host)) {
+        let why = "the city's page is at 127.0.0.1 or localhost, and under no other name";
+        return Problem::new(403, "foreign_host", why).into_response();
+    }
+    next.run(request).await
 }
 
 /// What stands on every answer of the page, whatever it is.

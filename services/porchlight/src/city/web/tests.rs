@@ -178,6 +178,21 @@ async fn a_token_is_for_a_resident_of_the_city_and_for_its_own_page_only() {
     assert_eq!(ask(&router, Request::post("/city/token").body(body("ada")).unwrap()).await.0, 415);
 }
 
+/// Else a page from elsewhere would only have to let its name point to this machine.
+#[tokio::test]
+async fn the_city_answers_to_the_names_of_this_machine_only() {
+    let (_, router, _) = city();
+    let asked = |path: &str, host: &str| Request::get(path).header("host", host).body(Body::empty()).unwrap();
+    for host in ["127.0.0.1:8600", "localhost:8600", "[::1]:8600", "localhost"] {
+        assert_eq!(ask(&router, asked("/city/scene", host)).await.0, 200, "{host}");
+    }
+    for host in ["evil.example:8600", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1", "a b", ""] {
+        for path in ["/city/scene", "/city/phones/ada", "/"] {
+            assert_eq!(ask(&router, asked(path, host)).await.0, 403, "{path} {host}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_phone_shows_one_notification_for_each_tag_and_no_more_than_it_has_room_for() {
     let (web, router, _) = city();
