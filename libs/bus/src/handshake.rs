@@ -2,6 +2,7 @@
 //! more, with nothing sent over it, by a library that says which part of it is wrong.
 
 use std::{
+    io::ErrorKind,
     net::{TcpStream, ToSocketAddrs as _},
     sync::Arc,
     time::Duration,
@@ -17,13 +18,28 @@ use crate::KafkaConfig;
 
 /// How long each step of it may take.
 const WITHIN: Duration = Duration::from_secs(3);
+const NO_TLS: &str = "a broker speaks no TLS there, and kafka.security_protocol says otherwise";
 
-/// Of the broker that the client's words name; `None` if there is nothing to add to them. Blocks.
+/// How a handshake ended that should not have.
+enum Met {
+    /// What TLS says.
+    Tls(Error),
+    /// The other side hung up in the middle of it.
+    HungUp,
+}
+
+/// Of the broker that the client's words name, or else of the first of the settings; `None` if there is nothing to add to
+/// them. Blocks.
 pub(crate) fn verdict(config: &KafkaConfig, said: &str) -> Option<String> {
-    let address = broker(said)?;
+    let first = || config.bootstrap_servers.split(',').map(str::trim).next();
+    let address = broker(said).or_else(first)?;
     let (host, _) = address.rsplit_once(':')?;
     let host = host.trim_matches(['[', ']']);
-    match handshake(config, address, host)? {
+    let error = match handshake(config, address, host)? {
+        Met::Tls(error) => error,
+        Met::HungUp => return Some(NO_TLS.to_owned()),
+    };
+    match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             Some("a broker's certificate comes from no authority of kafka.ca_file".to_owned())
         }
@@ -39,9 +55,7 @@ pub(crate) fn verdict(config: &KafkaConfig, said: &str) -> Option<String> {
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
         ) => Some("a broker's certificate is not valid now".to_owned()),
-        Error::InvalidMessage(_) => {
-            Some("a broker speaks no TLS there, and kafka.security_protocol says otherwise".to_owned())
-        }
+        Error::InvalidMessage(_) => Some(NO_TLS.to_owned()),
         Error::AlertReceived(_) => Some("a broker wants a certificate of us: see kafka.cert_file".to_owned()),
         _ => None,
     }
@@ -53,8 +67,8 @@ fn broker(said: &str) -> Option<&str> {
     rest.split_once('/').map(|(address, _)| address)
 }
 
-fn handshake(config: &KafkaConfig, address: &str, host: &str) -> Option<Error> {
-    if secrets::is_none(&config.ca_file) {
+fn handshake(config: &KafkaConfig, address: &str, host: &str) -> Option<Met> {
+    if !config.security_protocol.has_tls() || secrets::is_none(&config.ca_file) {
         return None;
     }
     let mut authorities = RootCertStore::empty();
@@ -72,14 +86,16 @@ fn handshake(config: &KafkaConfig, address: &str, host: &str) -> Option<Error> {
     socket.set_write_timeout(Some(WITHIN)).ok()?;
     while connection.is_handshaking() {
         if let Err(error) = connection.complete_io(&mut socket) {
-            return error.into_inner()?.downcast::<Error>().ok().map(|error| *error);
+            let hung_up = matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset);
+            return tls(error).map(Met::Tls).or(hung_up.then_some(Met::HungUp));
         }
     }
-    // A broker that wants a certificate of ours says so after its own part is done.
-    match connection.complete_io(&mut socket) {
-        Ok(_) => None,
-        Err(error) => error.into_inner()?.downcast::<Error>().ok().map(|error| *error),
-    }
+    // A broker that wants a certificate of ours says so after its own part is done; any other waits for us.
+    connection.complete_io(&mut socket).err().and_then(tls).map(Met::Tls)
+}
+
+fn tls(error: std::io::Error) -> Option<Error> {
+    error.into_inner()?.downcast::<Error>().ok().map(|error| *error)
 }
 
 #[cfg(test)]

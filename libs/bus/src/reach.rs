@@ -49,7 +49,9 @@ pub struct Unreachable {
 pub async fn reach(config: &KafkaConfig, within: Duration) -> Result<usize, Unreachable> {
     let wrong = |e: BusError| Unreachable { trouble: None, sentence: e.to_string() };
     config.check().map_err(wrong)?;
-    let options = config.question_client("doctor").map_err(wrong)?;
+    let mut options = config.question_client("doctor").map_err(wrong)?;
+    // A broker that hangs up at once is what is looked for here.
+    options.set("log.connection.close", "true");
     let witness = Witness::default();
     let client: BaseConsumer<Witness> =
         options.create_with_context(witness.clone()).map_err(|e| wrong(BusError::Config(e.to_string())))?;
@@ -113,27 +115,25 @@ impl ConsumerContext for Witness {}
 
 fn explain(config: &KafkaConfig, met: Option<(RDKafkaErrorCode, String)>) -> Unreachable {
     let servers = &config.bootstrap_servers;
-    let Some((code, said)) = met else {
-        let sentence = format!("no broker of kafka.bootstrap_servers ({servers}) answers: is that where they are?");
-        return Unreachable { trouble: Some(Trouble::Connection), sentence };
+    let (trouble, said) = met.map_or((Trouble::Connection, None), |(code, said)| (trouble(code), Some(said)));
+    let words = said.as_deref().unwrap_or("nothing is answered");
+    let verdict = match trouble {
+        Trouble::Tls | Trouble::Connection => handshake::verdict(config, words),
+        Trouble::Name | Trouble::Password => None,
     };
-    let trouble = trouble(code);
+    if let Some(verdict) = verdict {
+        return Unreachable { trouble: Some(Trouble::Tls), sentence: format!("{verdict} ({words})") };
+    }
     let sentence = match trouble {
-        Trouble::Name => format!("a name in kafka.bootstrap_servers, or one that a broker gave, is unknown: {said}"),
+        Trouble::Name => format!("a name in kafka.bootstrap_servers, or one that a broker gave, is unknown: {words}"),
         Trouble::Password => format!(
-            "the brokers refuse kafka.username with its password, or know nothing of kafka.sasl_mechanism: {said}"
+            "the brokers refuse kafka.username with its password, or know nothing of kafka.sasl_mechanism: {words}"
         ),
-        Trouble::Tls => match handshake::verdict(config, &said) {
-            Some(verdict) => format!("{verdict} ({said})"),
-            None => format!("TLS with a broker failed: {said}"),
-        },
-        Trouble::Connection if said.contains("SSL listener") => {
-            format!("a broker hangs up: it may speak TLS, and kafka.security_protocol says otherwise: {said}")
+        Trouble::Tls => format!("TLS with a broker failed: {words}"),
+        Trouble::Connection if words.contains("SSL listener") => {
+            format!("a broker hangs up: it may speak TLS, and kafka.security_protocol says otherwise: {words}")
         }
-        Trouble::Connection if said.contains("PLAINTEXT broker listener") => {
-            format!("a broker hangs up: it may speak no TLS, and kafka.security_protocol says otherwise: {said}")
-        }
-        Trouble::Connection => format!("no broker of kafka.bootstrap_servers ({servers}) can be reached: {said}"),
+        Trouble::Connection => format!("no broker of kafka.bootstrap_servers ({servers}) can be reached: {words}"),
     };
     Unreachable { trouble: Some(trouble), sentence }
 }

@@ -34,7 +34,7 @@ impl SecurityProtocol {
         }
     }
 
-    fn has_tls(self) -> bool {
+    pub(crate) fn has_tls(self) -> bool {
         match self {
             Self::Ssl | Self::SaslSsl => true,
             Self::Plaintext | Self::SaslPlaintext => false,
