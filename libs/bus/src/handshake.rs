@@ -87,14 +87,14 @@ fn handshake(config: &KafkaConfig, address: &str, host: &str) -> Option<Met> {
     while connection.is_handshaking() {
         if let Err(error) = connection.complete_io(&mut socket) {
             let hung_up = matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset);
-            return tls(error).map(Met::Tls).or(hung_up.then_some(Met::HungUp));
+            return of_tls(error).map(Met::Tls).or(hung_up.then_some(Met::HungUp));
         }
     }
     // A broker that wants a certificate of ours says so after its own part is done; any other waits for us.
-    connection.complete_io(&mut socket).err().and_then(tls).map(Met::Tls)
+    connection.complete_io(&mut socket).err().and_then(of_tls).map(Met::Tls)
 }
 
-fn tls(error: std::io::Error) -> Option<Error> {
+fn of_tls(error: std::io::Error) -> Option<Error> {
     error.into_inner()?.downcast::<Error>().ok().map(|error| *error)
 }
 
