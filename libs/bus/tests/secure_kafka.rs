@@ -22,6 +22,11 @@ fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
+/// Settings for these brokers, with patience: they have just been started, and the machine may be busy.
+fn config(bootstrap_servers: &str) -> KafkaConfig {
+    KafkaConfig { message_timeout_ms: 60_000, produce_wait_ms: 61_000, ..support::config(bootstrap_servers) }
+}
+
 /// Writes a record and reads it again.
 async fn works(config: &KafkaConfig) {
     let reports = apply_topics(config, 1, 1).await.unwrap();
@@ -53,7 +58,7 @@ async fn a_kafka_with_tls_and_scram_takes_who_is_right_and_says_what_is_wrong() 
         username: KAFKA_USER.into(),
         password: Secret::new(PASSWORD),
         ca_file: ca_file.clone(),
-        ..support::config(&kafka.sasl_ssl())
+        ..config(&kafka.sasl_ssl())
     };
 
     works(&right).await;
@@ -71,7 +76,7 @@ async fn a_kafka_with_tls_and_scram_takes_who_is_right_and_says_what_is_wrong() 
         cert_file: dir.path().join("client.pem"),
         key_file: dir.path().join("client.key"),
         topic_prefix: "by-certificate-".into(),
-        ..support::config(&kafka.ssl())
+        ..config(&kafka.ssl())
     };
     works(&by_certificate).await;
 
@@ -90,7 +95,7 @@ async fn a_kafka_with_tls_and_scram_takes_who_is_right_and_says_what_is_wrong() 
     assert_eq!(wrong.trouble, Some(Trouble::Tls), "{wrong}");
     assert!(wrong.sentence.contains("does not hold localhost"), "{wrong}");
 
-    let wrong = told(support::config(&kafka.sasl_ssl())).await;
+    let wrong = told(config(&kafka.sasl_ssl())).await;
     assert_eq!(wrong.trouble, Some(Trouble::Connection), "{wrong}");
     assert!(wrong.sentence.contains("may speak TLS"), "{wrong}");
 
