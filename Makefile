@@ -1,6 +1,6 @@
 # `make` prints what there is. Everything is done by cargo and by the command line of services/porchlight.
 .DEFAULT_GOAL := help
-.PHONY: help setup build up down city crash test fuzz miri lint fmt clean-servers
+.PHONY: help setup build up down city crash test fuzz miri lint deny fmt clean-servers
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug/porchlight
 # Where `make up` keeps its servers' data.
@@ -53,6 +53,12 @@ miri: ## The geofence's unit tests under Miri; needs a nightly Rust with its com
 lint: ## Formatting and clippy; any warning fails
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# It takes minutes to build, and most changes add no dependency: it is no part of `make test`.
+deny: ## Licences, sources and banned crates of every dependency (needs cargo-deny: cargo install --locked cargo-deny)
+	@cargo deny --version >/dev/null 2>&1 || \
+		{ echo "deny: it is missing: cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny check licenses bans sources
 
 fmt: ## Format
 	cargo fmt --all

@@ -9,16 +9,19 @@
 use std::{
     alloc::System,
     collections::HashMap,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
 use futures::{StreamExt as _, stream};
-use porchlight_bus::{GroupProtocol, KafkaConfig, Producer, Table, TableConfig, TableEntry, Topic};
+use porchlight_bus::{
+    GroupProtocol, KafkaConfig, Producer, SaslMechanism, SecurityProtocol, Table, TableConfig, TableEntry, Topic,
+};
 use porchlight_domain::{
     ChosenId, Device, DeviceId, HomeId, HouseholdId, NeighborhoodId, Plan, Point, SharingPolicy, Timestamp, Version,
 };
+use porchlight_secrets::Secret;
 use porchlight_wire::{NeighborhoodRecord, Wire as _};
 use rdkafka::mocking::MockCluster;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -48,6 +51,14 @@ const START: &str = "start-a-table";
 fn config(bootstrap_servers: &str) -> KafkaConfig {
     KafkaConfig {
         bootstrap_servers: bootstrap_servers.into(),
+        security_protocol: SecurityProtocol::Plaintext,
+        sasl_mechanism: SaslMechanism::ScramSha512,
+        username: String::new(),
+        password: Secret::default(),
+        password_file: PathBuf::new(),
+        ca_file: PathBuf::new(),
+        cert_file: PathBuf::new(),
+        key_file: PathBuf::new(),
         topic_prefix: String::new(),
         group_prefix: String::new(),
         message_timeout_ms: 60_000,

@@ -94,7 +94,7 @@ pub async fn drop_topics(config: &KafkaConfig) -> Result<(), BusError> {
 }
 
 fn connect(config: &KafkaConfig) -> Result<Client, BusError> {
-    Ok(Aside::new(config.admin_client().create_with_context(Quiet(Availability::of("admin")))?))
+    Ok(Aside::new(config.admin_client()?.create_with_context(Quiet(Availability::of("admin")))?))
 }
 
 /// Creates all topics; those that were not there before.
@@ -200,6 +200,87 @@ fn settings(topic: Topic, replication: i32) -> Vec<(&'static str, String)> {
         ]),
     }
     all
+}
+
+/// A topic as it stands.
+#[derive(Clone, Debug)]
+pub struct TopicState {
+    /// Which.
+    pub topic: Topic,
+    /// Its full name.
+    pub name: String,
+    /// What was found; `None`: it is not there.
+    pub found: Option<TopicFound>,
+}
+
+/// What a topic is made of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicFound {
+    /// How many partitions.
+    pub partitions: usize,
+    /// How many of them have no leader now.
+    pub leaderless: usize,
+    /// How many copies the partition with the fewest has.
+    pub replication: i32,
+    /// What [`apply_topics`] would set with as many copies, and what is set.
+    pub settings: Vec<TopicSetting>,
+}
+
+/// One setting of a topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicSetting {
+    /// Kafka's name for it.
+    pub key: &'static str,
+    /// What [`apply_topics`] would set.
+    pub wanted: String,
+    /// What is set.
+    pub found: String,
+}
+
+/// Looks at every topic of the contract, and changes nothing.
+///
+/// # Errors
+/// [`BusError`]: a setting that cannot be, brokers that are away, or that do not let us ask.
+pub async fn inspect_topics(config: &KafkaConfig) -> Result<Vec<TopicState>, BusError> {
+    config.check()?;
+    let client = connect(config)?;
+    let shared = client.share();
+    let metadata = tokio::task::spawn_blocking(move || shared.inner().fetch_metadata(None, WITHIN)).await??;
+    let mut states = Vec::new();
+    for topic in Topic::ALL {
+        let name = config.topic_name(topic);
+        let found = match metadata.topics().iter().find(|t| t.name() == name && !t.partitions().is_empty()) {
+            Some(there) => {
+                let partitions = there.partitions();
+                let copies = partitions.iter().map(|p| p.replicas().len()).min().unwrap_or_default();
+                let replication = i32::try_from(copies).unwrap_or(i32::MAX);
+                Some(TopicFound {
+                    partitions: partitions.len(),
+                    leaderless: partitions.iter().filter(|p| p.leader() < 0).count(),
+                    replication,
+                    settings: settings_found(&client, &name, topic, replication).await?,
+                })
+            }
+            None => None,
+        };
+        states.push(TopicState { topic, name, found });
+    }
+    Ok(states)
+}
+
+async fn settings_found(
+    client: &Client,
+    name: &str,
+    topic: Topic,
+    replication: i32,
+) -> Result<Vec<TopicSetting>, BusError> {
+    let options = AdminOptions::new().request_timeout(Some(WITHIN));
+    let described = client.describe_configs(&[ResourceSpecifier::Topic(name)], &options).await?;
+    let described = described.into_iter().next().ok_or_else(|| BusError::Kafka(format!("no settings of {name}")))?;
+    let described = described.map_err(|code| BusError::Kafka(format!("settings of {name}: {code}")))?;
+    let found = |key: &str| described.get(key).and_then(|entry| entry.value.clone());
+    let all = settings(topic, replication).into_iter();
+    Ok(all.filter_map(|(key, wanted)| Some(TopicSetting { key, wanted, found: found(key)? })).collect())
 }
 
 fn settings_drift(topic: Topic, replication: i32, found: &ConfigResource) -> Vec<String> {

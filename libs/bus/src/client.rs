@@ -21,12 +21,14 @@ use crate::{BusError, KafkaConfig, Lease, Record, Topic, ledger::TopicPartition}
 pub(crate) struct Availability {
     who: String,
     away: Mutex<Option<String>>,
+    /// What the client met last: that all brokers are down says less.
+    met: Mutex<Option<String>>,
 }
 
 impl Availability {
     /// Of the client that logs as `who`; taken for answering until it is known better.
     pub(crate) fn of(who: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { who: who.into(), away: Mutex::new(None) })
+        Arc::new(Self { who: who.into(), away: Mutex::new(None), met: Mutex::new(None) })
     }
 
     /// Brokers do not answer.
@@ -41,10 +43,21 @@ impl Availability {
 
     /// A broker answered.
     pub(crate) fn back(&self) {
+        *self.met.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         if away.take().is_some() {
             tracing::info!(client = self.who, "kafka serves again");
         }
+    }
+
+    /// Who is who could not be settled with a broker, or its name is unknown.
+    fn met(&self, reason: &str) {
+        *self.met.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
+    fn all_down(&self, reason: &str) {
+        let met = self.met.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.away(met.unwrap_or_else(|| reason.to_owned()));
     }
 
     /// Why brokers are taken for away, if they are.
@@ -72,7 +85,10 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
 /// The client's own error, noted.
 pub(crate) fn note_error(availability: &Availability, error: &KafkaError, reason: &str) {
     match error {
-        KafkaError::Global(RDKafkaErrorCode::AllBrokersDown) => availability.away(reason),
+        KafkaError::Global(RDKafkaErrorCode::AllBrokersDown) => availability.all_down(reason),
+        KafkaError::Global(RDKafkaErrorCode::SSL | RDKafkaErrorCode::Authentication | RDKafkaErrorCode::Resolve) => {
+            availability.met(reason);
+        }
         KafkaError::Global(RDKafkaErrorCode::Fatal) => tracing::error!(client = availability.who, reason, "fatal"),
         _ => tracing::debug!(client = availability.who, %error, reason, "the client reports an error"),
     }
@@ -282,6 +298,20 @@ mod tests {
         }
         assert_eq!(names.topic("events.v1"), None, "another deployment's");
         assert_eq!(names.topic("test7-events.v2"), None);
+    }
+
+    #[test]
+    fn why_all_brokers_are_down_is_said_rather_than_that_they_are() {
+        let availability = Availability::of("test");
+        let note = |code, reason| note_error(&availability, &KafkaError::Global(code), reason);
+        note(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        assert_eq!(availability.reason().as_deref(), Some("1/1 brokers are down"));
+        note(RDKafkaErrorCode::Authentication, "SASL authentication error");
+        note(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        assert_eq!(availability.reason().as_deref(), Some("SASL authentication error"));
+        availability.back();
+        note(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        assert_eq!(availability.reason().as_deref(), Some("1/1 brokers are down"));
     }
 
     #[test]

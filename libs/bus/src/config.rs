@@ -1,12 +1,14 @@
 //! Settings, and the client configurations made of them: the only place that knows the client's option names.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
+use porchlight_secrets::Secret;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
 use crate::{
-    BusError, Topic,
+    BusError, SaslMechanism, SecurityProtocol, Topic,
     dead_letter::{COMMITTED_AT_ONCE, Limits},
+    security,
 };
 
 /// How long one request to a broker may take. A broker that hangs is left after this.
@@ -37,6 +39,23 @@ pub enum GroupProtocol {
 pub struct KafkaConfig {
     /// `host:port`, comma-separated.
     pub bootstrap_servers: String,
+    /// How clients and brokers talk: in the clear, over TLS, with a password.
+    pub security_protocol: SecurityProtocol,
+    /// How the password is proven.
+    pub sasl_mechanism: SaslMechanism,
+    /// Who we are, under the protocols `sasl_*`.
+    pub username: String,
+    /// The password; or empty: read from the file below.
+    pub password: Secret,
+    /// A file that holds the password; white space around it does not count. Empty: none.
+    pub password_file: PathBuf,
+    /// PEM certificates of the authorities that the brokers' certificates must come from, *instead of* the system's.
+    /// Empty: the system's. Certificates and host names are always verified.
+    pub ca_file: PathBuf,
+    /// Our own certificate with its chain, in PEM, for brokers that ask for one. Empty: none.
+    pub cert_file: PathBuf,
+    /// Its private key, in PEM without a pass phrase.
+    pub key_file: PathBuf,
     /// Put before every topic's name, e.g. `test7-`.
     pub topic_prefix: String,
     /// Put before every consumer group's name.
@@ -82,6 +101,7 @@ impl KafkaConfig {
         if self.bootstrap_servers.trim().is_empty() {
             return refuse("kafka.bootstrap_servers is empty: name at least one broker as host:port".into());
         }
+        security::check(self)?;
         for (key, prefix) in [("topic_prefix", &self.topic_prefix), ("group_prefix", &self.group_prefix)] {
             if !prefix.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) {
                 return refuse(format!("kafka.{key} may hold letters, digits, '.', '_' and '-' only"));
@@ -188,7 +208,7 @@ impl KafkaConfig {
     }
 
     /// What every client shares.
-    fn client(&self, role: &str) -> ClientConfig {
+    fn client(&self, role: &str) -> Result<ClientConfig, BusError> {
         let mut config = ClientConfig::new();
         config
             .set_log_level(RDKafkaLogLevel::Info)
@@ -202,17 +222,18 @@ impl KafkaConfig {
             // How soon a topic that was missing is found.
             .set("topic.metadata.refresh.interval.ms", "10000")
             .set("log.connection.close", "false");
-        config
+        security::apply(self, &mut config)?;
+        Ok(config)
     }
 
     /// A client for the administration of topics.
-    pub(crate) fn admin_client(&self) -> ClientConfig {
+    pub(crate) fn admin_client(&self) -> Result<ClientConfig, BusError> {
         self.client("admin")
     }
 
     /// The producer: a record that is reported as delivered stands on all replicas in sync, once, in order of sending.
-    pub(crate) fn producer_client(&self) -> ClientConfig {
-        let mut config = self.client("producer");
+    pub(crate) fn producer_client(&self) -> Result<ClientConfig, BusError> {
+        let mut config = self.client("producer")?;
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -224,12 +245,12 @@ impl KafkaConfig {
             .set("message.max.bytes", Topic::DeadLetters.max_batch_bytes().to_string())
             .set("queue.buffering.max.messages", PRODUCER_QUEUE_RECORDS.to_string())
             .set("queue.buffering.max.kbytes", PRODUCER_QUEUE_KBYTES.to_string());
-        config
+        Ok(config)
     }
 
     /// What consumers in a group and readers without one share.
-    fn fetching_client(&self, role: &str, group: String) -> ClientConfig {
-        let mut config = self.client(role);
+    fn fetching_client(&self, role: &str, group: String) -> Result<ClientConfig, BusError> {
+        let mut config = self.client(role)?;
         config
             .set("group.id", group)
             .set("enable.auto.commit", "false")
@@ -242,12 +263,12 @@ impl KafkaConfig {
             // What is prefetched comes on top of what is in hand: about as much again, never more than 64 MiB.
             .set("queued.min.messages", self.max_in_flight_records.clamp(1, 100_000).to_string())
             .set("queued.max.messages.kbytes", (self.max_in_flight_bytes / 1024).clamp(1024, 65_536).to_string());
-        config
+        Ok(config)
     }
 
     /// A member of the group of `stage`.
-    pub(crate) fn group_client(&self, stage: &str) -> ClientConfig {
-        let mut config = self.fetching_client(stage, self.group_name(stage));
+    pub(crate) fn group_client(&self, stage: &str) -> Result<ClientConfig, BusError> {
+        let mut config = self.fetching_client(stage, self.group_name(stage))?;
         config.set("max.poll.interval.ms", self.max_poll_interval_ms.to_string());
         match self.group_protocol {
             GroupProtocol::Classic => config
@@ -257,18 +278,18 @@ impl KafkaConfig {
             // These three belong to the broker then, and the client refuses them.
             GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
         };
-        config
+        Ok(config)
     }
 
     /// A reader of assigned partitions. The client wants a group's name for that, though nothing joins or commits.
-    pub(crate) fn reader_client(&self) -> ClientConfig {
-        let mut config = self.fetching_client("reader", self.group_name("reader"));
+    pub(crate) fn reader_client(&self) -> Result<ClientConfig, BusError> {
+        let mut config = self.fetching_client("reader", self.group_name("reader"))?;
         config.set("enable.partition.eof", "true");
-        config
+        Ok(config)
     }
 
     /// A client that asks about the group of a stage, and neither joins it nor commits.
-    pub(crate) fn question_client(&self, stage: &str) -> ClientConfig {
+    pub(crate) fn question_client(&self, stage: &str) -> Result<ClientConfig, BusError> {
         self.fetching_client("question", self.group_name(stage))
     }
 
@@ -285,6 +306,14 @@ pub(crate) mod tests {
     pub(crate) fn valid() -> KafkaConfig {
         KafkaConfig {
             bootstrap_servers: "127.0.0.1:1".into(),
+            security_protocol: SecurityProtocol::Plaintext,
+            sasl_mechanism: SaslMechanism::ScramSha512,
+            username: String::new(),
+            password: Secret::default(),
+            password_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
+            cert_file: PathBuf::new(),
+            key_file: PathBuf::new(),
             topic_prefix: "t-".into(),
             group_prefix: "g-".into(),
             message_timeout_ms: 4000,
@@ -336,7 +365,7 @@ pub(crate) mod tests {
         for client in
             [config.admin_client(), config.producer_client(), config.group_client("stage"), config.reader_client()]
         {
-            client.create_native_config().expect("known options");
+            client.expect("no files").create_native_config().expect("known options");
         }
     }
 
@@ -344,7 +373,7 @@ pub(crate) mod tests {
     fn what_the_broker_holds_under_the_protocol_consumer_is_not_set() {
         use rdkafka::consumer::BaseConsumer;
         let belongs_to_the_broker = ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"];
-        let of = |group_protocol| KafkaConfig { group_protocol, ..valid() }.group_client("stage");
+        let of = |group_protocol| KafkaConfig { group_protocol, ..valid() }.group_client("stage").expect("no files");
         let (classic, consumer) = (of(GroupProtocol::Classic), of(GroupProtocol::Consumer));
         classic.create::<BaseConsumer>().expect("a client");
         consumer.create::<BaseConsumer>().expect("a client");
@@ -364,14 +393,16 @@ pub(crate) mod tests {
             let config = KafkaConfig { session_timeout_ms, ..valid() };
             let heartbeat = Duration::from_millis(config.heartbeat_ms());
             assert!(config.lease() + heartbeat <= Duration::from_millis(session_timeout_ms));
-            let set = config.group_client("stage").get("heartbeat.interval.ms").map(str::to_owned);
+            let client = config.group_client("stage").expect("no files");
+            let set = client.get("heartbeat.interval.ms").map(str::to_owned);
             assert_eq!(set, Some(heartbeat.as_millis().to_string()));
         }
     }
 
     #[test]
     fn g2_a_delivery_report_means_all_replicas_and_a_commit_is_never_automatic() {
-        let (producer, group) = (valid().producer_client(), valid().group_client("stage"));
+        let producer = valid().producer_client().expect("no files");
+        let group = valid().group_client("stage").expect("no files");
         assert_eq!(producer.get("acks"), Some("all"));
         assert_eq!(producer.get("enable.idempotence"), Some("true"));
         assert_eq!(group.get("enable.auto.commit"), Some("false"));

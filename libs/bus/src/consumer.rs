@@ -111,7 +111,7 @@ impl<H: Handler> Consumer<H> {
         if topics.is_empty() {
             return Err(BusError::Config(format!("{stage} consumes no topic")));
         }
-        let client = config.group_client(stage);
+        let client = config.group_client(stage)?;
         client.create_native_config().map_err(|error| BusError::Config(error.to_string()))?;
         Ok(Self {
             config: config.clone(),

@@ -77,7 +77,7 @@ impl Follower {
         topic: Topic,
         availability: Arc<Availability>,
     ) -> Result<Self, BusError> {
-        let client: Client = config.reader_client().create_with_context(Quiet(availability))?;
+        let client: Client = config.reader_client()?.create_with_context(Quiet(availability))?;
         let (client, names) = (Aside::new(client), Names::of(config));
         let ends = blocking({
             let (client, names) = (client.share(), names.clone());

@@ -30,7 +30,7 @@ const WITHIN: Duration = Duration::from_secs(15);
 pub async fn group_has_members(config: &KafkaConfig, stage: &str, topic: Topic) -> Result<bool, BusError> {
     let Some((partition, offset)) = committed(config, stage, topic).await?.pop_first() else { return Ok(false) };
     let quiet = Quiet(Availability::of(format!("question about {stage}")));
-    let client: BaseConsumer<Quiet> = config.question_client(stage).create_with_context(quiet)?;
+    let client: BaseConsumer<Quiet> = config.question_client(stage)?.create_with_context(quiet)?;
     let (client, names) = (Aside::new(client), Names::of(config));
     let asked = client.share();
     let commit = tokio::task::spawn_blocking(move || {

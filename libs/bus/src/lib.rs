@@ -12,17 +12,20 @@ mod consumer;
 mod dead_letter;
 mod follower;
 mod group;
+mod handshake;
 mod ledger;
 mod letters;
 pub mod metrics;
 mod producer;
 mod progress;
+mod reach;
 mod reader;
 mod replay;
+mod security;
 mod table;
 mod topic;
 
-pub use admin::{TopicReport, apply_topics, drop_topics};
+pub use admin::{TopicFound, TopicReport, TopicSetting, TopicState, apply_topics, drop_topics, inspect_topics};
 pub use config::{GroupProtocol, KafkaConfig};
 pub use consumer::{Consumer, ConsumerStatus, Handler, Lease, Outcome, Record};
 pub use dead_letter::DeadLetter;
@@ -32,8 +35,10 @@ pub use letters::{
 };
 pub use producer::{Delivered, ProduceError, Producer};
 pub use progress::{Stretch, committed};
+pub use reach::{Trouble, Unreachable, reach};
 pub use reader::{From, Reader};
 pub use replay::{Replay, ReplayNews, Replayed, Span};
+pub use security::{SaslMechanism, SecurityProtocol};
 pub use table::{Lookup, Table, TableConfig, TableEntry};
 pub use topic::Topic;
 

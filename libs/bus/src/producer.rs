@@ -102,7 +102,7 @@ impl Producer {
     pub fn new(config: &KafkaConfig) -> Result<Self, BusError> {
         config.check()?;
         let availability = Availability::of("producer");
-        let client_config = config.producer_client();
+        let client_config = config.producer_client()?;
         let client = client_config
             .create_with_context(Quiet(Arc::clone(&availability)))
             .map_err(|error| BusError::Config(error.to_string()))?;

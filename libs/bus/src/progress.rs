@@ -138,7 +138,7 @@ async fn ask<T: Send + 'static>(
 ) -> Result<T, BusError> {
     config.check()?;
     let quiet = Quiet(Availability::of(format!("question about {}", topic.name())));
-    let client: Client = config.question_client(stage).create_with_context(quiet)?;
+    let client: Client = config.question_client(stage)?.create_with_context(quiet)?;
     let (client, names) = (Aside::new(client), Names::of(config));
     let asked = client.share();
     let answer = tokio::task::spawn_blocking(move || {

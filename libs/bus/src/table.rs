@@ -139,7 +139,7 @@ impl<V: TableEntry> Table<V> {
         shutdown: CancellationToken,
     ) -> Result<(Self, impl Future<Output = Result<(), BusError>> + Send + 'static), BusError> {
         kafka.check()?;
-        kafka.reader_client().create_native_config().map_err(|error| BusError::Config(error.to_string()))?;
+        kafka.reader_client()?.create_native_config().map_err(|error| BusError::Config(error.to_string()))?;
         let TableConfig { max_age, snapshot_dir } = config.into();
         let view = View { entries: Arc::new(Entries::new()), confirmed: Confirmed::default() };
         let shared = Arc::new(Shared {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use aws_sdk_s3::{
     Client,
     config::{
-        BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
-        retry::RetryConfig, timeout::TimeoutConfig,
+        BehaviorVersion, IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+        SharedHttpClient, retry::RetryConfig, timeout::TimeoutConfig,
     },
 };
 use aws_smithy_http_client::{
@@ -19,7 +19,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-use crate::S3Config;
+use crate::{S3Config, credentials::Fresh};
 
 /// The two clients: they differ in the endpoint.
 pub(crate) struct Clients {
@@ -34,11 +34,13 @@ impl Clients {
     /// A setting that cannot be, in a sentence.
     pub(crate) fn new(config: &S3Config) -> Result<Self, String> {
         config.check()?;
-        let credentials = Credentials::new(&config.access_key_id, config.secret()?, None, None, "porchlight");
+        let credentials = Fresh::new(config)?;
         let base = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(config.region.clone()))
             .credentials_provider(credentials)
+            // They are asked for at each request: what is kept, and for how long, is decided there.
+            .identity_cache(IdentityCache::no_cache())
             .force_path_style(config.path_style)
             // The SDK's own choice of checksums is not understood by every server. We name the one that we want.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)

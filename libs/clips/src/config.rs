@@ -1,9 +1,11 @@
 //! The `[s3]` section.
 
-use std::{io::Read as _, path::PathBuf};
+use std::path::PathBuf;
 
-/// No secret and no certificate bundle is longer.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+use porchlight_secrets::{self as secrets, Secret};
+
+/// How the secret is called in refusals.
+const SECRET: &str = "s3.secret_access_key";
 
 /// The `[s3]` section of every service's configuration. Every key has its default in the service's `default.toml`.
 #[derive(Clone, serde::Deserialize)]
@@ -25,7 +27,8 @@ pub struct S3Config {
     pub access_key_id: String,
     /// The secret; or empty: read from the file below.
     pub secret_access_key: String,
-    /// A file that holds the secret; white space around it does not count. Empty: none.
+    /// A file that holds the secret; white space around it does not count. It is read again while the process runs, so
+    /// that a changed one needs no new process. Empty: none.
     pub secret_access_key_file: PathBuf,
     /// PEM certificates to trust besides the system's. Empty: none. Verification is never switched off.
     pub ca_file: PathBuf,
@@ -63,45 +66,26 @@ impl S3Config {
         if self.access_key_id.is_empty() {
             return Err("s3.access_key_id is not set".to_owned());
         }
-        match (self.secret_access_key.is_empty(), self.secret_access_key_file.as_os_str().is_empty()) {
-            (true, true) => return Err("s3.secret_access_key or s3.secret_access_key_file must be set".to_owned()),
-            (false, false) => {
-                return Err("s3.secret_access_key and s3.secret_access_key_file are both set; one is enough".to_owned());
-            }
-            (true, false) | (false, true) => {}
-        }
+        secrets::check_given_once(SECRET, &self.in_place(), &self.secret_access_key_file)?;
         if !(100..=60_000).contains(&self.timeout_ms) {
             return Err("s3.timeout_ms must be from 100 to 60000".to_owned());
         }
         Ok(())
     }
 
-    /// The secret, from where it is.
-    pub(crate) fn secret(&self) -> Result<String, String> {
-        let text = if self.secret_access_key.is_empty() {
-            let bytes = read("s3.secret_access_key_file", &self.secret_access_key_file)?;
-            String::from_utf8(bytes).map_err(|_| "s3.secret_access_key_file holds no text".to_owned())?
-        } else {
-            self.secret_access_key.clone()
-        };
-        match text.trim() {
-            "" => Err("s3.secret_access_key is empty".to_owned()),
-            secret => Ok(secret.to_owned()),
-        }
+    /// The secret, from where it is, as it is now.
+    pub(crate) fn secret(&self) -> Result<Secret, String> {
+        secrets::reveal(SECRET, &self.in_place(), &self.secret_access_key_file)
+    }
+
+    fn in_place(&self) -> Secret {
+        Secret::new(&*self.secret_access_key)
     }
 
     /// The certificates to trust besides the system's, as PEM.
     pub(crate) fn authorities(&self) -> Result<Option<Vec<u8>>, String> {
-        if self.ca_file.as_os_str().is_empty() { Ok(None) } else { read("s3.ca_file", &self.ca_file).map(Some) }
+        if secrets::is_none(&self.ca_file) { Ok(None) } else { secrets::read("s3.ca_file", &self.ca_file).map(Some) }
     }
-}
-
-fn read(key: &str, path: &PathBuf) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes))
-        .map_err(|e| format!("{key} cannot be read: {e}"))?;
-    Ok(bytes)
 }
 
 /// A scheme and a host, and nothing that would become part of a key or of a log. The text is not repeated: somebody may
@@ -224,7 +208,7 @@ pub(crate) mod tests {
         let mut config =
             S3Config { secret_access_key: String::new(), secret_access_key_file: file.path().to_owned(), ..example() };
         assert_eq!(config.check(), Ok(()));
-        assert_eq!(config.secret().unwrap(), "s3cret");
+        assert_eq!(config.secret().unwrap().expose(), "s3cret");
         std::fs::write(file.path(), "\n").unwrap();
         assert_eq!(config.secret().unwrap_err(), "s3.secret_access_key is empty");
         config.secret_access_key_file = "/nowhere/at/all".into();

@@ -6,6 +6,7 @@
 
 mod client;
 mod config;
+mod credentials;
 mod grant;
 mod key;
 pub mod metrics;

@@ -1,6 +1,8 @@
 //! What a failure means: one function over every status, one over everything else. No text holds a URL, a key or a
 //! secret: of the server's words only its error code is kept.
 
+use std::error::Error;
+
 use aws_sdk_s3::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
@@ -37,7 +39,10 @@ impl<E: ProvideErrorMetadata> From<SdkError<E, HttpResponse>> for Failure {
             SdkError::TimeoutError(_) => Self::Unavailable("timed out".to_owned()),
             SdkError::ConstructionFailure(_) => Self::Refused("the request cannot be made".to_owned()),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::Unavailable("timed out".to_owned()),
-            SdkError::DispatchFailure(_) => Self::Unavailable("no connection, or it broke".to_owned()),
+            SdkError::DispatchFailure(failure) => {
+                let met = failure.as_connector_error().and_then(|error| tls_error(error));
+                Self::Unavailable(met.map_or_else(|| "no connection, or it broke".to_owned(), of_tls))
+            }
             SdkError::ResponseError(answer) => match answer.raw().status().as_u16() {
                 status @ 300.. => of_status(status, None),
                 _ => Self::Unavailable("the answer cannot be read".to_owned()),
@@ -45,6 +50,39 @@ impl<E: ProvideErrorMetadata> From<SdkError<E, HttpResponse>> for Failure {
             // The SDK may grow kinds; none of them says that the object is not there.
             _ => Self::Unavailable("no answer".to_owned()),
         }
+    }
+}
+
+/// What TLS says, if it is among the reasons.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut reason = Some(error);
+    while let Some(error) = reason {
+        if let Some(tls) = error.downcast_ref() {
+            return Some(tls);
+        }
+        // An error of I/O does not count what it is made of among its reasons.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        reason = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// Names and keys that a certificate holds are not repeated.
+fn of_tls(error: &rustls::Error) -> String {
+    use rustls::{CertificateError, Error};
+    match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the server's certificate comes from no authority of s3.ca_file or of the system".to_owned()
+        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "the server's certificate does not hold the name of s3.endpoint".to_owned(),
+        Error::InvalidCertificate(_) => "the server's certificate is not valid".to_owned(),
+        Error::InvalidMessage(_) => "the server speaks no TLS: s3.endpoint may have to be http://".to_owned(),
+        _ => "TLS with the server failed".to_owned(),
     }
 }
 

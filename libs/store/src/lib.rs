@@ -7,6 +7,7 @@
 //! conditional write on their version, always, and so are sweeps on their holder; everything that is read past its expiry
 //! is absent (a media's row expires [`GONE_KEPT_MS`] after the media itself).
 
+mod config;
 mod connection;
 mod deliveries;
 mod embedded;
@@ -19,16 +20,14 @@ mod scylla;
 pub mod testing;
 mod timeline;
 
+pub use config::CqlConfig;
 pub use connection::{Connection, keep_connecting};
 pub use deliveries::{Deliveries, Delivery, DeliveryOutcome, LEDGER_MS, MAX_DELIVERIES_READ};
 pub use media::{GONE_KEPT_MS, MediaIndex, MediaRow, Sweep};
 pub use registry::{Household, Intent, IntentKind, MAX_INTENT_SPAN_MS, PlacedHome, Read, Registry, Written};
 pub use timeline::{FeedEntry, FeedOwner, FeedPosition, SeenEvent, Timeline};
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 /// Why the store could not answer. Never "not found": that is `None`.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -63,30 +62,6 @@ pub struct Store {
     pub media: Arc<dyn MediaIndex>,
     /// Pushes.
     pub deliveries: Arc<dyn Deliveries>,
-}
-
-/// The `[cql]` section of every service's configuration. Every key has its default in the service's `default.toml`.
-#[derive(Clone, Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CqlConfig {
-    /// `host:port` of some nodes.
-    pub contact_points: Vec<String>,
-    /// The keyspace.
-    pub keyspace: String,
-    /// The data centre to prefer.
-    pub datacenter: String,
-    /// How long one request may take.
-    pub request_timeout_ms: u64,
-    /// The folder of the embedded store, which all services of this process share: then no server is asked, and the keys
-    /// above mean nothing. Empty: ScyllaDB or Cassandra.
-    pub folder: PathBuf,
-}
-
-impl CqlConfig {
-    /// The folder of the embedded store, if it is that.
-    pub fn embedded(&self) -> Option<&Path> {
-        (!self.folder.as_os_str().is_empty()).then_some(self.folder.as_path())
-    }
 }
 
 impl Store {
@@ -130,5 +105,31 @@ pub async fn apply_schema(config: &CqlConfig, replication: u8) -> Result<Vec<Str
     match config.embedded() {
         Some(folder) => embedded::apply_schema(folder).await,
         None => scylla::apply_schema(config, replication).await,
+    }
+}
+
+/// What [`examine`] found.
+#[derive(Clone, Debug)]
+pub struct Examination {
+    /// Nodes of the data centre that is preferred.
+    pub nodes: usize,
+    /// How many copies of each row the keyspace keeps there; `None`: there is no such keyspace, and the rest says nothing.
+    pub replication: Option<u32>,
+    /// Whether the schema is that of this version; else a sentence that says what to do.
+    pub schema: Result<(), String>,
+    /// How long three conditional writes took that must be applied, refused and applied; else what went wrong.
+    pub conditional_write: Result<std::time::Duration, String>,
+}
+
+/// Looks at ScyllaDB or Cassandra as an operator would. Of our tables it writes one row, which belongs to nobody and which
+/// it removes again.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] while no node can be reached as the settings say (the sentence says why),
+/// [`StoreError::Refused`] for settings that cannot be, and for an embedded store.
+pub async fn examine(config: &CqlConfig) -> Result<Examination, StoreError> {
+    match config.embedded() {
+        Some(_) => Err(StoreError::Refused("cql.folder is set: the store is embedded, and there is no server".into())),
+        None => scylla::examine(config).await,
     }
 }

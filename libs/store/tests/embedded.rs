@@ -22,13 +22,7 @@ const FOLDER: &str = "PORCHLIGHT_TEST_STORE_FOLDER";
 
 /// The configuration of a store in a folder: the other keys mean nothing then.
 fn config(folder: &Path) -> CqlConfig {
-    CqlConfig {
-        contact_points: Vec::new(),
-        keyspace: String::new(),
-        datacenter: String::new(),
-        request_timeout_ms: 0,
-        folder: folder.to_owned(),
-    }
+    CqlConfig { folder: folder.to_owned(), ..CqlConfig::default() }
 }
 
 /// A store in a folder of the test's own.

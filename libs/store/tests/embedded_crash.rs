@@ -29,13 +29,7 @@ const KILLS: usize = 20;
 const WRITERS: usize = 48;
 
 fn config(folder: &Path) -> CqlConfig {
-    CqlConfig {
-        contact_points: Vec::new(),
-        keyspace: String::new(),
-        datacenter: String::new(),
-        request_timeout_ms: 0,
-        folder: folder.to_owned(),
-    }
+    CqlConfig { folder: folder.to_owned(), ..CqlConfig::default() }
 }
 
 /// What is written at once, in two rows each: all of it follows from one id.

@@ -4,7 +4,7 @@
 
 mod contract;
 
-use std::{future::Future, path::PathBuf};
+use std::future::Future;
 
 use contract::{DAY_MS, HOUR_MS, id, now};
 use porchlight_domain::{
@@ -41,7 +41,7 @@ impl Server {
                 keyspace: format!("test_{}", Uuid::new_v4().simple()),
                 datacenter: "datacenter1".into(),
                 request_timeout_ms: 10_000,
-                folder: PathBuf::new(),
+                ..CqlConfig::default()
             },
         }
     }
@@ -363,7 +363,7 @@ async fn a_server_that_is_away_is_unavailable() {
         keyspace: "porchlight".into(),
         datacenter: "datacenter1".into(),
         request_timeout_ms: 1000,
-        folder: PathBuf::new(),
+        ..CqlConfig::default()
     };
     drop(free);
     for away in [apply_schema(&config, 1).await.err().unwrap(), Store::connect(&config).await.err().unwrap()] {

@@ -95,6 +95,7 @@ impl TryFrom<Sections> for Config {
 
     fn try_from(c: Sections) -> Result<Self, String> {
         c.kafka.check().map_err(|e| e.to_string())?;
+        c.cql.check()?;
         c.s3.check()?;
         c.auth.check()?;
         Providers::new(&c.push)?;

@@ -116,6 +116,7 @@ impl Config {
     /// A sentence that names both keys.
     pub fn check(&self) -> Result<(), String> {
         self.kafka.check().map_err(|e| e.to_string())?;
+        self.cql.check()?;
         self.s3.check()?;
         self.retention.check()?;
         if self.kafka.drain_ms >= self.lifecycle.drain_ms {

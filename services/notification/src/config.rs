@@ -79,6 +79,7 @@ impl Config {
     /// A sentence that names both keys.
     pub fn check(&self) -> Result<(), String> {
         self.kafka.check().map_err(|e| e.to_string())?;
+        self.cql.check()?;
         if self.kafka.drain_ms >= self.lifecycle.drain_ms {
             return Err(
                 "kafka.drain_ms must be below lifecycle.drain_ms: the consumers' drain is a part of the whole, and \

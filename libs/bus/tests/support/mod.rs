@@ -2,19 +2,20 @@
 #![allow(dead_code, unused_imports, unused_macros)] // Each test binary uses its part.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
 use futures::{FutureExt as _, future::BoxFuture};
 use porchlight_bus::{
-    BusError, Consumer, ConsumerStatus, GroupProtocol, Handler, KafkaConfig, Outcome, Producer, Record, Topic,
-    apply_topics, drop_topics,
+    BusError, Consumer, ConsumerStatus, GroupProtocol, Handler, KafkaConfig, Outcome, Producer, Record, SaslMechanism,
+    SecurityProtocol, Topic, apply_topics, drop_topics,
 };
 use porchlight_domain::{
     ChosenId, Device, DeviceId, HomeId, HouseholdId, Plan, Point, SharingPolicy, Timestamp, Version,
 };
+use porchlight_secrets::Secret;
 use porchlight_standins::broker::EmbeddedBroker;
 use porchlight_wire::Wire as _;
 use rdkafka::{
@@ -57,6 +58,14 @@ pub(crate) fn config(bootstrap_servers: &str) -> KafkaConfig {
     let own = Uuid::new_v4().simple().to_string();
     KafkaConfig {
         bootstrap_servers: bootstrap_servers.into(),
+        security_protocol: SecurityProtocol::Plaintext,
+        sasl_mechanism: SaslMechanism::ScramSha512,
+        username: String::new(),
+        password: Secret::default(),
+        password_file: PathBuf::new(),
+        ca_file: PathBuf::new(),
+        cert_file: PathBuf::new(),
+        key_file: PathBuf::new(),
         topic_prefix: format!("bus-{own}-"),
         group_prefix: format!("bus-{own}-"),
         message_timeout_ms: 8000,

@@ -22,6 +22,8 @@ pub(crate) struct Broker {
     heap: &'static str,
     /// Where those are sent who came through the proxy: its port.
     proxy: Option<u16>,
+    /// Who may ask it over TLS, and the password. Certificates stand in its home.
+    secure: Option<(String, String)>,
 }
 
 impl Broker {
@@ -30,12 +32,18 @@ impl Broker {
 
     /// The only one.
     pub(crate) fn alone() -> Self {
-        Self { name: Self::ALONE.into(), id: 1, heap: "256m", proxy: None }
+        Self { name: Self::ALONE.into(), id: 1, heap: "256m", proxy: None, secure: None }
+    }
+
+    /// The only one, which two more ports lead to: of those with a password, and of those with a certificate. See
+    /// [`super::secure`].
+    pub(crate) fn secure(user: &str, password: &str) -> Self {
+        Self { heap: "192m", secure: Some((user.into(), password.into())), ..Self::alone() }
     }
 
     /// The `id`th of a cluster, behind a proxy that listens on this port.
     pub(crate) fn nth(id: u16, proxy: u16) -> Self {
-        Self { name: Self::name_of(id), id, heap: "192m", proxy: Some(proxy) }
+        Self { name: Self::name_of(id), id, heap: "192m", proxy: Some(proxy), secure: None }
     }
 
     /// The name of the `id`th of a cluster.
@@ -51,6 +59,11 @@ impl Broker {
             listens += &format!(",PROXIED://127.0.0.1:{}", self.proxied_port(place));
             advertises += &format!(",PROXIED://127.0.0.1:{proxy}");
         }
+        if self.secure.is_some() {
+            let more = format!(",SASL_SSL://127.0.0.1:{},SSL://127.0.0.1:{}", place.ports[2], place.ports[3]);
+            listens += &more;
+            advertises += &more;
+        }
         (listens, advertises)
     }
 }
@@ -65,7 +78,7 @@ impl Kind for Broker {
     }
 
     fn ports(&self) -> usize {
-        2 + usize::from(self.proxy.is_some())
+        2 + usize::from(self.proxy.is_some()) + 2 * usize::from(self.secure.is_some())
     }
 
     fn proxied_port(&self, place: &Place) -> u16 {
@@ -83,11 +96,12 @@ impl Kind for Broker {
         let voters: Vec<_> =
             group.iter().enumerate().map(|(n, place)| format!("{}@127.0.0.1:{}", n + 1, place.ports[1])).collect();
         let (listens, advertises) = self.listeners(place);
+        let secure = if self.secure.is_some() { include_str!("../../servers/kafka/secure.properties") } else { "" };
         // Of three copies, one may be away.
         let (replicas, in_sync) = if group.len() < 3 { (1, 1) } else { (3, 2) };
         write_template(
             &place.home.join("server.properties"),
-            include_str!("../../servers/kafka/server.properties"),
+            &format!("{}{secure}", include_str!("../../servers/kafka/server.properties")),
             &[
                 ("id", &self.id),
                 ("voters", &voters.join(",")),
@@ -107,6 +121,11 @@ impl Kind for Broker {
         }
         let mut format = java(place, "64m", "kafka.tools.StorageTool");
         format.args(["format", "--cluster-id", CLUSTER_ID, "--config", "server.properties"]);
+        if let Some((user, password)) = &self.secure {
+            for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+                format.args(["--add-scram", &format!("{mechanism}=[name={user},password={password}]")]);
+            }
+        }
         process::run(format, &place.home.join("format.log"), FORMAT_TIMEOUT)
             .map_err(|e| format!("{}'s data folder cannot be formatted: {e}", self.name))
     }

@@ -9,6 +9,7 @@
 //! read: a fixed one, the same everywhere, that opens nothing but what listens on this machine's loopback.
 
 pub(crate) mod archive;
+mod authority;
 pub(crate) mod cache;
 pub(crate) mod cassandra;
 pub(crate) mod http;
@@ -16,6 +17,7 @@ pub(crate) mod kafka;
 pub(crate) mod process;
 mod s3;
 pub(crate) mod seaweedfs;
+pub mod secure;
 pub(crate) mod server;
 pub(crate) mod start;
 

@@ -12,7 +12,7 @@ use ::scylla::{
     value::Row,
 };
 
-use super::errors;
+use super::{errors, security};
 use crate::{
     CqlConfig, Read, StoreError, Written,
     metrics::{self, Operation},
@@ -71,36 +71,36 @@ pub(super) struct Cql {
     session: Session,
 }
 
-fn builder(config: &CqlConfig, request_timeout: Duration) -> SessionBuilder {
+fn builder(config: &CqlConfig, request_timeout: Duration) -> Result<SessionBuilder, StoreError> {
+    config.check().map_err(StoreError::Refused)?;
     let profile = ExecutionProfile::builder()
         .consistency(Consistency::LocalQuorum)
         .serial_consistency(Some(SerialConsistency::LocalSerial))
         .request_timeout(Some(request_timeout))
         .build();
-    SessionBuilder::new()
+    let builder = SessionBuilder::new()
         .known_nodes(&config.contact_points)
         .prefer_datacenter(config.datacenter.clone())
         .default_execution_profile_handle(profile.into_handle())
         .connection_timeout(CONNECT_TIMEOUT)
         .schema_agreement_timeout(AGREEMENT_TIMEOUT)
         .keyspaces_to_fetch([config.keyspace.clone()])
-        .fetch_full_schema_metadata(false)
+        .fetch_full_schema_metadata(false);
+    security::apply(config, builder)
 }
 
 impl Cql {
     /// A session in the configured keyspace.
     pub(super) async fn open_keyspace(config: &CqlConfig) -> Result<Self, StoreError> {
-        check_names(config)?;
         let timeout = Duration::from_millis(config.request_timeout_ms);
-        let session = builder(config, timeout).use_keyspace(&config.keyspace, false).build().await;
-        Self::opened(session.map_err(|e| errors::of_opening(&e))?, config)
+        let session = builder(config, timeout)?.use_keyspace(&config.keyspace, false).build().await;
+        Self::opened(session.map_err(|e| errors::of_opening(&e, config))?, config)
     }
 
     /// A session in no keyspace, with its own time-out, for work on the schema.
     pub(super) async fn open(config: &CqlConfig, request_timeout: Duration) -> Result<Self, StoreError> {
-        check_names(config)?;
-        let session = builder(config, request_timeout).build().await;
-        Self::opened(session.map_err(|e| errors::of_opening(&e))?, config)
+        let session = builder(config, request_timeout)?.build().await;
+        Self::opened(session.map_err(|e| errors::of_opening(&e, config))?, config)
     }
 
     /// Without this check a data centre that is not there would look like an outage of all nodes.
@@ -229,44 +229,4 @@ fn applied(answer: QueryResult, table: &'static str) -> Result<Written, StoreErr
 /// Without the driver's own text, which may quote a value.
 fn unreadable(table: &'static str) -> StoreError {
     StoreError::Corrupt { table, reason: "a column is null or not of the type that this version reads".into() }
-}
-
-/// Both names stand unquoted in statements.
-fn check_names(config: &CqlConfig) -> Result<(), StoreError> {
-    let word = |s: &str, more: &[u8]| {
-        (1..=48).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
-    };
-    if !word(&config.keyspace, b"_")
-        || !config.keyspace.starts_with(|c: char| c.is_ascii_lowercase())
-        || config.keyspace.contains(|c: char| c.is_ascii_uppercase())
-    {
-        return Err(StoreError::Refused("cql.keyspace is 1 to 48 of a-z, 0-9 and _, a letter first".into()));
-    }
-    if !word(&config.datacenter, b"_-.") {
-        return Err(StoreError::Refused("cql.datacenter is 1 to 48 of a-z, A-Z, 0-9, _, - and .".into()));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_would_break_a_statement_are_refused() {
-        let config = |keyspace: &str, datacenter: &str| CqlConfig {
-            contact_points: Vec::new(),
-            keyspace: keyspace.into(),
-            datacenter: datacenter.into(),
-            request_timeout_ms: 1,
-            folder: Default::default(),
-        };
-        assert!(check_names(&config("porchlight", "datacenter1")).is_ok());
-        for keyspace in ["", "a-b", "a b", "A", "1a", "a;", "a'", &"a".repeat(49)] {
-            assert!(check_names(&config(keyspace, "dc1")).is_err(), "{keyspace}");
-        }
-        for datacenter in ["", "dc'1", "dc 1"] {
-            assert!(check_names(&config("a", datacenter)).is_err(), "{datacenter}");
-        }
-    }
 }

@@ -1,14 +1,23 @@
 //! The driver's errors as this crate's: whether to call again is decided here and nowhere else.
 
 use ::scylla::errors::{
-    DbError, ExecutionError, NewSessionError, PrepareError, RequestAttemptError, SchemaAgreementError, UseKeyspaceError,
+    ConnectionPoolError, DbError, ExecutionError, MetadataError, NewSessionError, PrepareError, RequestAttemptError,
+    SchemaAgreementError, UseKeyspaceError,
 };
 
-use super::client::schema_missing;
-use crate::{StoreError, metrics::Operation};
+use super::{client::schema_missing, security};
+use crate::{CqlConfig, StoreError, metrics::Operation};
 
 /// An error of connecting.
-pub(super) fn of_opening(error: &NewSessionError) -> StoreError {
+pub(super) fn of_opening(error: &NewSessionError, config: &CqlConfig) -> StoreError {
+    if let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(ConnectionPoolError::Broken {
+        last_connection_error,
+    })) = error
+        && let Some(sentence) = security::sentence(last_connection_error, config)
+    {
+        // Neither a password nor a certificate mends itself, and both may be changed at any time: call again.
+        return StoreError::Unavailable(sentence);
+    }
     match error {
         NewSessionError::EmptyKnownNodesList => StoreError::Refused("cql.contact_points is empty".into()),
         NewSessionError::IllegalConfig(sentence) => StoreError::Refused(sentence.to_string()),
@@ -207,7 +216,10 @@ mod tests {
     #[test]
     fn a_missing_keyspace_and_a_missing_table_say_what_to_do() {
         let invalid = || RequestAttemptError::DbError(DbError::Invalid, "unconfigured table items".into());
-        let keyspace = of_opening(&NewSessionError::UseKeyspaceError(UseKeyspaceError::RequestError(invalid())));
+        let keyspace = of_opening(
+            &NewSessionError::UseKeyspaceError(UseKeyspaceError::RequestError(invalid())),
+            &CqlConfig::default(),
+        );
         let table = of_preparing(&PrepareError::AllAttemptsFailed { first_attempt: invalid() }, "items");
         for error in [keyspace, table] {
             assert!(

@@ -7,17 +7,20 @@
 mod client;
 mod deliveries;
 mod errors;
+mod examine;
 mod media;
 mod migrate;
 mod neighborhoods;
 mod places;
 mod raw;
 mod registry;
+mod security;
 mod sweeps;
 mod timeline;
 mod ttl;
 mod writes;
 
+pub(crate) use examine::run as examine;
 pub(crate) use migrate::apply as apply_schema;
 pub(crate) use raw::run as run_statement;
 

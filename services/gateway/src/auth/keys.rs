@@ -139,6 +139,11 @@ impl Keys {
         }
     }
 
+    /// How many there are; at least one.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// What the token says, if all of it holds.
     pub(super) fn verify(&self, token: &str, rules: &Rules) -> Result<Claims, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {

@@ -30,6 +30,15 @@ const RETRY: Duration = Duration::from_secs(2);
 /// The longest life that is counted for a token: a year. Timers have an end, `exp` has none.
 const MAX_LIFE_MS: i64 = 365 * 86_400_000;
 
+/// Fetches the issuer's keys once, as the gateway does at start: how many of them can check signatures.
+///
+/// # Errors
+/// A sentence: a setting that cannot be, an issuer that does not answer, or what it answers.
+pub async fn try_issuer(config: &AuthConfig) -> Result<usize, String> {
+    config.check()?;
+    Ok(Source::new(config)?.fetch().await?.count())
+}
+
 /// What a verified token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {

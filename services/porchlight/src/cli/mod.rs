@@ -4,6 +4,7 @@
 mod audit;
 mod config;
 mod dead_letters;
+mod doctor;
 mod geo;
 mod grant_key;
 mod media;
@@ -11,6 +12,7 @@ mod moment;
 mod neighborhoods;
 mod operator;
 mod output;
+mod reference;
 mod replay;
 mod schema;
 mod servers;
@@ -86,6 +88,7 @@ enum Command {
     City(crate::city::Args),
     /// A whole network on this machine that is killed, frozen and cut off at random moments, and counted at the end.
     Crash(crate::crash::Args),
+    Doctor(doctor::Args),
     /// Print every setting of a program, its default and what it means.
     Config(config::Args),
 }
@@ -125,9 +128,7 @@ struct Config {
 
 impl Config {
     fn load(file: Option<&std::path::Path>) -> Result<Self, Failure> {
-        // A variable that is no Unicode is none of ours.
-        let env = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        porchlight_chassis::config::load(crate::DEFAULT_TOML, file, env).map_err(|e| Failure::Usage(e.to_string()))
+        config::load(config::Program::Porchlight, file)
     }
 }
 
@@ -169,6 +170,7 @@ fn run(cli: Cli) -> Result<String, Failure> {
     match cli.command {
         Command::Servers(command) => servers::run(command),
         Command::Config(args) => Ok(config::run(args)),
+        Command::Doctor(args) => wait_for(doctor::run(args, cli.config.as_deref())),
         Command::Geo(command) => geo::run(command),
         Command::Vapid(command) => Ok(vapid::run(command)),
         Command::GrantKey(command) => Ok(grant_key::run(command)),

@@ -1,7 +1,9 @@
 //! `porchlight topics`: the topics, and the tables that they feed.
 
+use std::time::Duration;
+
 use clap::{Subcommand, ValueEnum};
-use porchlight_bus::{Producer, Topic, TopicReport};
+use porchlight_bus::{BusError, KafkaConfig, Producer, Topic, TopicReport};
 use porchlight_domain::{Device, DeviceId, NeighborhoodId};
 use porchlight_store::{Read, Registry, Store};
 use porchlight_wire::{NeighborhoodRecord, Wire};
@@ -11,6 +13,8 @@ use super::{
     output::{progress, table},
 };
 
+/// How long brokers may take to be reached once more, to say why they were not.
+const REACH: Duration = Duration::from_secs(10);
 /// How many ids are read at once.
 const PAGE: usize = 500;
 /// How often a row that others write at the same moment is published again before that is a failure.
@@ -50,10 +54,10 @@ pub(super) async fn run(command: Command, config: Config) -> Result<String, Fail
     match command {
         Command::Apply { partitions, replication } => {
             let reports = porchlight_bus::apply_topics(&config.kafka, partitions, replication).await;
-            let where_ = &config.kafka.bootstrap_servers;
-            let reports =
-                reports.map_err(|e| Failure::Failed(format!("{e}\n(kafka.bootstrap_servers is {where_})")))?;
-            Ok(describe(&reports))
+            match reports {
+                Ok(reports) => Ok(describe(&reports)),
+                Err(error) => Err(Failure::Failed(explain(&config.kafka, &error).await)),
+            }
         }
         Command::Rebuild { table } => {
             let store = Store::connect(&config.cql).await.map_err(failed)?;
@@ -65,6 +69,15 @@ pub(super) async fn run(command: Command, config: Config) -> Result<String, Fail
             Ok(format!("{count} rows published again\n"))
         }
     }
+}
+
+/// The client says that nobody answered; why is asked once more.
+async fn explain(kafka: &KafkaConfig, error: &BusError) -> String {
+    let why = match porchlight_bus::reach(kafka, REACH).await {
+        Ok(_) => format!("kafka.bootstrap_servers is {}", kafka.bootstrap_servers),
+        Err(unreachable) => unreachable.to_string(),
+    };
+    format!("{error}\n({why})")
 }
 
 fn failed(e: impl std::fmt::Display) -> Failure {
