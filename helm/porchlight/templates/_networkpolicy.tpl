@@ -1,9 +1,10 @@
 {{/* Who may talk to a program, and whom it may talk to. Both directions are named: what is not listed is shut. */}}
 
+{{/* (list from-or-to peers); no peers: everybody. */}}
 {{- define "porchlight.peers" -}}
-{{- if .peers }}
-{{ .direction }}:
-  {{- toYaml .peers | nindent 2 }}
+{{- with index . 1 }}
+    {{ index $ 0 }}:
+      {{- toYaml . | nindent 6 }}
 {{- end }}
 {{- end -}}
 
@@ -33,12 +34,12 @@ ingress:
   {{- if .facts.http }}
   - ports:
       - {port: http, protocol: TCP}
-    {{- include "porchlight.peers" (dict "direction" "from" "peers" $n.clients) | indent 4 }}
+    {{- include "porchlight.peers" (list "from" $n.clients) }}
   {{- end }}
   {{- if .facts.admin }}
   - ports:
       - {port: admin, protocol: TCP}
-    {{- include "porchlight.peers" (dict "direction" "from" "peers" ($n.monitoring | default (list (dict "namespaceSelector" dict)))) | indent 4 }}
+    {{- include "porchlight.peers" (list "from" ($n.monitoring | default (list (dict "namespaceSelector" dict)))) }}
   {{- end }}
   {{- if not (or .facts.http .facts.admin) }} []
   {{- end }}
@@ -48,14 +49,14 @@ egress:
       - {port: 53, protocol: UDP}
       - {port: 53, protocol: TCP}
   - {{ include "porchlight.ports" (dict "addresses" (include "porchlight.bootstrap" .root | splitList ",") "more" $n.kafkaPorts) | indent 4 | trim }}
-    {{- include "porchlight.peers" (dict "direction" "to" "peers" $n.kafka) | indent 4 }}
+    {{- include "porchlight.peers" (list "to" $n.kafka) }}
   {{- if .facts.cql }}
   - {{ include "porchlight.ports" (dict "addresses" (include "porchlight.contactPoints" .root | fromJsonArray) "more" $n.cqlPorts) | indent 4 | trim }}
-    {{- include "porchlight.peers" (dict "direction" "to" "peers" $n.cql) | indent 4 }}
+    {{- include "porchlight.peers" (list "to" $n.cql) }}
   {{- end }}
   {{- if .facts.s3 }}
   - {{ include "porchlight.ports" (dict "addresses" (list $v.s3.endpoint) "more" $n.s3Ports) | indent 4 | trim }}
-    {{- include "porchlight.peers" (dict "direction" "to" "peers" $n.s3) | indent 4 }}
+    {{- include "porchlight.peers" (list "to" $n.s3) }}
   {{- end }}
   {{- if .facts.web }}
   # Push services and the issuer of tokens: anybody's, by the endpoints that phones bring. The program itself refuses

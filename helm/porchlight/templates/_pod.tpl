@@ -44,7 +44,7 @@ volumes:
     projected:
       defaultMode: 0440
       sources:
-        {{- $secrets | nindent 8 }}
+        {{- $secrets | trim | nindent 8 }}
   {{- end }}
   {{- if and .files .facts.snapshot $v.snapshots.enabled }}
   - name: snapshot

@@ -11,10 +11,10 @@ wait for it. Upgrades always have the hook.
 
 {{- define "porchlight.migrate.annotations" -}}
 {{- if include "porchlight.migrate.hook" .root }}
-annotations:
-  helm.sh/hook: pre-install,pre-upgrade
-  helm.sh/hook-weight: {{ .weight | quote }}
-  helm.sh/hook-delete-policy: before-hook-creation
+  annotations:
+    helm.sh/hook: pre-install,pre-upgrade
+    helm.sh/hook-weight: {{ .weight | quote }}
+    helm.sh/hook-delete-policy: before-hook-creation
 {{- end }}
 {{- end -}}
 
