@@ -55,8 +55,9 @@ def secrets(folder):
     key, certificate = folder / "kafka-client.key", folder / "kafka-client.crt"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
                     "-subj", "/CN=nobody", "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    for name in ("kafka-ca.crt", "cql-ca.crt", "s3-ca.crt"):
+    for name in ("kafka-ca.crt", "cql-ca.crt", "cql-client.crt", "s3-ca.crt"):
         shutil.copy(certificate, folder / name)
+    shutil.copy(key, folder / "cql-client.key")
     for name in ("kafka-password", "cql-password", "s3-secret-access-key"):
         (folder / name).write_text("not a secret\n")
     for name in ("grant-key", "vapid-private-key"):

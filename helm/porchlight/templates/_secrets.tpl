@@ -30,8 +30,15 @@
 {{- if $v.cql.existingSecret -}}
 {{ include "porchlight.secretSource" (list $v.cql.existingSecret $v.cql.passwordKey "cql-password") }}
 {{- end -}}
-{{- if and $v.cql.tls.enabled $v.cql.tls.ca.existingSecret -}}
-{{ include "porchlight.secretSource" (list $v.cql.tls.ca.existingSecret $v.cql.tls.ca.key "cql-ca.crt") }}
+{{- if $v.cql.tls.enabled -}}
+{{- $ca := required "cql.tls.ca.existingSecret is not set: the Secret with the certificates of the authority of the nodes" $v.cql.tls.ca.existingSecret -}}
+{{ include "porchlight.secretSource" (list $ca $v.cql.tls.ca.key "cql-ca.crt") }}
+{{- with $v.cql.tls.client -}}
+{{- if .existingSecret -}}
+{{ include "porchlight.secretSource" (list .existingSecret .certificateKey "cql-client.crt") }}
+{{- include "porchlight.secretSource" (list .existingSecret .privateKeyKey "cql-client.key") }}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if .facts.s3 -}}

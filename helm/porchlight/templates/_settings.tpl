@@ -27,7 +27,7 @@ privateKeyKey, caSecret, caKey}.
 {{- $made := $v.strimzi.kafka.enabled -}}
 {{- $user := printf "%s-%s" (include "porchlight.fullname" .root) .facts.name -}}
 protocol: {{ ternary "sasl_ssl" $kafka.securityProtocol $made }}
-mechanism: {{ ternary "SCRAM-SHA-512" $kafka.saslMechanism $made }}
+mechanism: {{ ternary "scram-sha-512" $kafka.saslMechanism $made }}
 username: {{ ternary $user ($own.username | default $kafka.auth.username) $v.strimzi.users.enabled | quote }}
 secret: {{ ternary $user ($own.existingSecret | default $kafka.auth.existingSecret) $v.strimzi.users.enabled | quote }}
 passwordKey: {{ $kafka.auth.passwordKey }}
@@ -72,7 +72,12 @@ caKey: {{ ternary "ca.crt" $kafka.ca.key $made }}
 {{- if $v.cql.existingSecret -}}{{- $_ := set $cql "password_file" (include "porchlight.secretPath" "cql-password") -}}{{- end -}}
 {{- if $v.cql.tls.enabled -}}
 {{- $_ := set $cql "tls" true -}}
-{{- if $v.cql.tls.ca.existingSecret -}}{{- $_ := set $cql "ca_file" (include "porchlight.secretPath" "cql-ca.crt") -}}{{- end -}}
+{{- $_ := set $cql "server_name" $v.cql.tls.serverName -}}
+{{- $_ := set $cql "ca_file" (include "porchlight.secretPath" "cql-ca.crt") -}}
+{{- if $v.cql.tls.client.existingSecret -}}
+{{- $_ := set $cql "cert_file" (include "porchlight.secretPath" "cql-client.crt") -}}
+{{- $_ := set $cql "key_file" (include "porchlight.secretPath" "cql-client.key") -}}
+{{- end -}}
 {{- end -}}
 {{- $_ := set $all "cql" $cql -}}
 {{- end -}}
