@@ -7,8 +7,8 @@
 use futures::{StreamExt as _, future, stream::FuturesUnordered};
 use porchlight_bus::Lease;
 use porchlight_domain::{
-    Alert, ChosenId, Cleared, Endpoint, EndpointId, Gate, Hint, Home, HomeId, Lane, NeighborhoodRef, PushId, PushTask, Recipient,
-    Residence, Resident, ResidentId, Viewer,
+    Alert, ChosenId, Cleared, Endpoint, EndpointId, Gate, Hint, Home, HomeId, Lane, NeighborhoodRef, PushId, PushTask,
+    Recipient, Residence, Resident, ResidentId, Viewer,
 };
 use porchlight_neighborhoods::Snapshot;
 use porchlight_push::Sent;
