@@ -23,6 +23,7 @@ import yaml
 
 PROGRAMS, RENDERED = map(pathlib.Path, sys.argv[1:3])
 CHART = pathlib.Path("helm/porchlight")
+CONFIG = "/etc/porchlight/config/porchlight.toml"
 SERVICES = {"ingest": "ingest", "geoIndex": "geo-index", "notification": "notification", "gateway": "gateway"}
 # Nobody listens there: a program that waits for its servers is all that is wanted.
 NOBODY = "127.0.0.1:9"
@@ -97,6 +98,7 @@ class Running:
         self.address = place / "admin"
         listen = {"ADMIN__LISTEN": "127.0.0.1:0", "ADMIN__ADDRESS_FILE": str(self.address), "HTTP__LISTEN": "127.0.0.1:0"}
         self.said = open(place / "said", "w+")
+        self.file, self.own = file, own
         program = PROGRAMS / self.container["command"][0].lstrip("/")
         self.process = subprocess.Popen([program, self.container["args"][0], file], stdout=self.said, stderr=self.said,
                                         env=clean_environment(own | ELSEWHERE | listen))
@@ -144,6 +146,14 @@ class Running:
         check(set(probes) == {"admin"}, f"{self.what}: probes ask {probes}")
 
 
+def ask(example, args, own):
+    """Runs the command line as a job or a test would. 1: it could not reach its servers. 64: a word or a setting is wrong."""
+    quick = {"CQL__REQUEST_TIMEOUT_MS": "300", "KAFKA__MESSAGE_TIMEOUT_MS": "300", "KAFKA__PRODUCE_WAIT_MS": "400"}
+    told = subprocess.Popen([PROGRAMS / "porchlight", *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            env=clean_environment(own | ELSEWHERE | quick))
+    asked.append((f"{example}: {' '.join(args)}", told))
+
+
 def settings_hold(root, metrics):
     """Every example's settings are read by the programs themselves, which then answer as the chart expects."""
     secrets(root / "secrets")
@@ -161,12 +171,11 @@ def settings_hold(root, metrics):
             for container in commands:
                 own = {v["name"].removeprefix("PORCHLIGHT_"): v["value"] for v in container["env"]}
                 own = {k: v.replace("/etc/porchlight/secrets", str(root / "secrets")) for k, v in own.items()}
-                quick = {"CQL__REQUEST_TIMEOUT_MS": "300", "KAFKA__MESSAGE_TIMEOUT_MS": "300", "KAFKA__PRODUCE_WAIT_MS": "400"}
-                asked = [PROGRAMS / "porchlight", *container["args"]]
-                # 1: it could not reach its server. 64: a setting or a word that it does not know.
-                told = subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                        env=clean_environment(own | {k: v for k, v in ELSEWHERE.items() if k.startswith(("KAFKA", "CQL"))} | quick))
-                migrations.append((f"{path.stem}: {' '.join(container['args'])}", told))
+                ask(path.stem, container["args"], own)
+            gateway = running[-1]
+            for pod in [each for each in of if each["kind"] == "Pod"]:
+                args = pod["spec"]["containers"][0]["args"]
+                ask(path.stem, [str(gateway.file) if word == CONFIG else word for word in args], gateway.own)
         finally:
             for service in running:
                 service.stop()
@@ -233,17 +242,17 @@ def alerts_hold():
 
 def queries_hold(root):
     """What dashboards and runbooks ask is PromQL."""
-    asked = []
+    queries = []
     for path in CHART.glob("files/dashboards/*.json"):
-        asked += [t["expr"] for panel in json.loads(path.read_text())["panels"] for t in panel.get("targets", [])]
+        queries += [t["expr"] for panel in json.loads(path.read_text())["panels"] for t in panel.get("targets", [])]
     for path in pathlib.Path("docs/runbooks").glob("*.md"):
         for block in re.findall(r"```\n(.*?)```", path.read_text(), re.S):
-            asked += [line for line in block.splitlines() if re.match(r"(sum|max|topk|time|rate|increase|histogram_quantile)\b", line)]
-    asked = [query.replace("$namespace", "a").replace("$__range", "1h") for query in asked]
+            queries += [line for line in block.splitlines() if re.match(r"(sum|max|topk|time|rate|increase|histogram_quantile)\b", line)]
+    queries = [query.replace("$namespace", "a").replace("$__range", "1h") for query in queries]
     rules = root / "asked.yaml"
-    rules.write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": [{"record": f"asked:{n}", "expr": q} for n, q in enumerate(asked)]}]}))
+    rules.write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": [{"record": f"asked:{n}", "expr": q} for n, q in enumerate(queries)]}]}))
     told = subprocess.run(["promtool", "check", "rules", rules], capture_output=True, text=True)
-    check(told.returncode == 0 and len(asked) > 60, f"queries of dashboards and runbooks: {told.stdout}{told.stderr}")
+    check(told.returncode == 0 and len(queries) > 60, f"queries of dashboards and runbooks: {told.stdout}{told.stderr}")
 
 
 def commands_hold():
@@ -293,13 +302,13 @@ def nothing_secret_is_rendered():
                 check(False, f"{path.stem}: {each['kind']} {each['metadata']['name']} gives {name} in the open")
 
 
-ending, migrations = [], []
+ending, asked = [], []
 with tempfile.TemporaryDirectory() as folder:
     seen = set()
     try:
         settings_hold(pathlib.Path(folder), seen)
         queries_hold(pathlib.Path(folder))
-        for what, told in migrations:
+        for what, told in asked:
             said, _ = told.communicate(timeout=120)
             check(told.returncode == 1, f"{what} ends with {told.returncode}: {said.strip()[-400:]}")
     finally:

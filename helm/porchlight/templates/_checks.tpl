@@ -56,6 +56,9 @@ ingress: expose.ingress
 {{- $strimzi := "install Strimzi's operator 0.49 or newer (https://strimzi.io/quickstarts), or switch this off" -}}
 {{- if .Values.strimzi.kafka.enabled -}}
 {{- include "porchlight.crd" (list "strimzi.kafka.enabled" "kafka.strimzi.io/v1/Kafka" $strimzi .) -}}
+{{- if gt (int .Values.kafka.replication) (int .Values.strimzi.kafka.replicas) -}}
+{{- fail (printf "kafka.replication (%v) is above strimzi.kafka.replicas (%v): there are not so many brokers" .Values.kafka.replication .Values.strimzi.kafka.replicas) -}}
+{{- end -}}
 {{- if not .Values.strimzi.users.enabled -}}
 {{- fail "strimzi.kafka.enabled needs strimzi.users.enabled: nobody else may talk to the cluster that the chart makes" -}}
 {{- end -}}

@@ -6,18 +6,9 @@
     - {name: http, containerPort: {{ .facts.http }}}
     {{- end }}
     - {name: admin, containerPort: {{ .facts.admin }}}
-  {{- $auth := include "porchlight.kafkaAuth" . | fromYaml }}
-  {{- if or .facts.s3 (hasPrefix "sasl" $auth.protocol) }}
+  {{- with include "porchlight.service.env" . }}
   env:
-    {{- if hasPrefix "sasl" $auth.protocol }}
-    # Here and not in the file, for KEDA reads it from here.
-    - {name: PORCHLIGHT_KAFKA__USERNAME, value: {{ $auth.username | quote }}}
-    {{- end }}
-    {{- if .facts.s3 }}
-    - name: PORCHLIGHT_S3__ACCESS_KEY_ID
-      valueFrom:
-        secretKeyRef: {name: {{ include "porchlight.s3Secret" .root }}, key: {{ .root.Values.s3.accessKeyIdKey }}}
-    {{- end }}
+    {{- . | trim | nindent 4 }}
   {{- end }}
   # Liveness asks no other server: a pod that waits for Kafka is not mended by killing it.
   startupProbe:
@@ -40,11 +31,29 @@
       sleep: {seconds: {{ .values.preStopSeconds }}}
   {{- end }}
   volumeMounts:
-    - {name: config, mountPath: /etc/porchlight/config, readOnly: true}
-    {{- if include "porchlight.secretSources" . }}
-    - {name: secrets, mountPath: /etc/porchlight/secrets, readOnly: true}
-    {{- end }}
-    {{- if .root.Values.snapshots.enabled }}
-    - {name: snapshot, mountPath: /var/lib/porchlight}
-    {{- end }}
+    {{- include "porchlight.service.mounts" . | trim | nindent 4 }}
+{{- end -}}
+
+{{/* What its settings leave to variables. */}}
+{{- define "porchlight.service.env" -}}
+{{- $auth := include "porchlight.kafkaAuth" . | fromYaml }}
+{{- if hasPrefix "sasl" $auth.protocol }}
+# Here and not in the file, for KEDA reads it from here.
+- {name: PORCHLIGHT_KAFKA__USERNAME, value: {{ $auth.username | quote }}}
+{{- end }}
+{{- if .facts.s3 }}
+- name: PORCHLIGHT_S3__ACCESS_KEY_ID
+  valueFrom:
+    secretKeyRef: {name: {{ include "porchlight.s3Secret" .root }}, key: {{ .root.Values.s3.accessKeyIdKey }}}
+{{- end }}
+{{- end -}}
+
+{{- define "porchlight.service.mounts" -}}
+- {name: config, mountPath: /etc/porchlight/config, readOnly: true}
+{{- if include "porchlight.secretSources" . }}
+- {name: secrets, mountPath: /etc/porchlight/secrets, readOnly: true}
+{{- end }}
+{{- if .root.Values.snapshots.enabled }}
+- {name: snapshot, mountPath: /var/lib/porchlight}
+{{- end }}
 {{- end -}}
