@@ -125,4 +125,12 @@ ingress: expose.ingress
   (list "kafkaDrainMs" "drainMs" "what is finished must still be committed")
   (list "kafkaDrainMs" "maxPollIntervalMs" "else a draining consumer loses its partitions before it has committed"))) -}}
 {{- end -}}
+{{- with .Values.ingest.budgets -}}
+{{- if ge (add .produceWaitMs .s3TimeoutMs) (int64 .requestTimeoutMs) -}}
+{{- fail (printf "ingest.budgets.produceWaitMs (%v) and s3TimeoutMs (%v) together must be below requestTimeoutMs (%v): else a request times out before it knows whether its upload is completed" .produceWaitMs .s3TimeoutMs .requestTimeoutMs) -}}
+{{- end -}}
+{{- if ge (mul 2 .requestTimeoutMs) (int64 .drainMs) -}}
+{{- fail (printf "ingest.budgets.drainMs (%v) must be more than twice requestTimeoutMs (%v): else a drain cuts requests that are in hand" .drainMs .requestTimeoutMs) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
