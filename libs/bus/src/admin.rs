@@ -321,6 +321,23 @@ mod tests {
         assert_eq!(of(Topic::Events, 1, "min.insync.replicas").as_deref(), Some("1"));
     }
 
+    /// Where Strimzi makes the topics, they are those that `apply_topics` would make. What the chart renders is compared
+    /// with the files in `helm/golden`.
+    #[test]
+    fn the_chart_makes_the_topics_of_the_contract() {
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../helm/golden/strimzi-scylla.yaml");
+        let golden = std::fs::read_to_string(golden).expect("what the chart renders");
+        for topic in Topic::ALL {
+            let named = format!("  topicName: {}", topic.name());
+            let made =
+                golden.split("\n---\n").find(|object| object.lines().any(|line| line == named)).expect(topic.name());
+            let stands = |line: String| assert!(made.lines().any(|l| l.trim() == line), "{}: {line}", topic.name());
+            stands(format!("partitions: {}", topic.partitions(24)));
+            stands("replicas: 3".to_owned());
+            settings(topic, 3).into_iter().for_each(|(key, value)| stands(format!("{key}: {value}")));
+        }
+    }
+
     #[test]
     fn drift_is_said_in_sentences() {
         let entry = |name: &str, value: &str| ConfigEntry {

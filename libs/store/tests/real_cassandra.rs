@@ -8,8 +8,9 @@ use std::future::Future;
 
 use contract::{DAY_MS, HOUR_MS, id, now};
 use porchlight_domain::{
-    AlertId, DeviceId, Digest, EndpointId, EventId, HouseholdId, Item, ItemId, Kind, Labels, Outcome, Point, PushId,
-    ResidentId, Timestamp, item::GroupKey,
+    AlertId, DeviceId, Digest, EndpointId, EventId, HouseholdId, Item, ItemId, Kind, Labels, MediaId, MediaKind,
+    Outcome, Point, PushId, ResidentId, Timestamp,
+    item::{GroupKey, ItemMedia},
 };
 use porchlight_store::{
     CqlConfig, Delivery, DeliveryOutcome, FeedOwner, GONE_KEPT_MS, LEDGER_MS, Read, SeenEvent, Store, StoreError,
@@ -92,6 +93,7 @@ async fn the_contract_holds_on_a_real_server() {
         pushes_end_a_week_after_their_event(&store, &raw).await;
         media_end_a_week_after_they_are_gone(&store, &raw).await;
         rows_of_an_older_version_have_no_media(&store, &raw).await;
+        the_version_before_works_on_the_tables_of_this_one(&config, &store, &raw).await;
         a_row_that_means_nothing_is_corrupt(&store, &raw).await;
         contract::run(&store).await;
         a_changed_file_is_refused(&config, &raw).await;
@@ -305,6 +307,31 @@ async fn rows_of_an_older_version_have_no_media(store: &Store, raw: &Raw) {
     .await;
     let found = store.timeline.first_seen(seen.device, seen.event).await.unwrap();
     assert_eq!(found, Some(SeenEvent { shares_media: false, ..seen }));
+}
+
+/// Expand, then contract: while an upgrade is under way the version before goes on, on the tables of this one. It knows
+/// every column but those of the last file of the schema (here `items.media`).
+async fn the_version_before_works_on_the_tables_of_this_one(config: &CqlConfig, store: &Store, raw: &Raw) {
+    let media = ItemMedia { id: MediaId(id()), kind: MediaKind::Clip, shared: true, revision: 7 };
+    let item = Item { media: vec![media], ..item(now().plus_ms(DAY_MS)) };
+    store.timeline.put_item(&item).await.unwrap();
+
+    // It reads what this version wrote, and what it does not know, it leaves when it writes.
+    let (revision,): (i64,) = raw.one("SELECT revision FROM {}.items WHERE id = ?", (item.id.0,)).await;
+    assert_eq!(revision, 7);
+    raw.run("INSERT INTO {}.items (id, revision) VALUES (?, ?)", (item.id.0, 8_i64)).await;
+    let found = store.timeline.item(item.id).await.unwrap();
+    assert_eq!(found, Some(Item { revision: 8, ..item }));
+
+    // What a later version applied is no reason not to start, and not to go on.
+    let later = "9999_of_a_later_version";
+    raw.run("INSERT INTO {}.schema_migrations (name, sha256) VALUES (?, 'x')", (later,)).await;
+    raw.run("ALTER TABLE {}.items ADD of_a_later_version text", ()).await;
+    let again = Store::connect(config).await.unwrap();
+    for store in [store, &again] {
+        assert_eq!(store.timeline.item(found.as_ref().unwrap().id).await.unwrap(), found);
+    }
+    assert_eq!(apply_schema(config, 1).await.unwrap(), [""; 0]);
 }
 
 async fn a_row_that_means_nothing_is_corrupt(store: &Store, raw: &Raw) {

@@ -22,6 +22,9 @@ pub const ACCEPTANCE_TO_HANDOVER: &str = "porchlight_push_acceptance_to_handover
 pub const REPEATS: &str = "porchlight_push_repeats_skipped_total";
 /// Endpoints removed because their provider said that they are gone.
 pub const ENDPOINTS_REMOVED: &str = "porchlight_push_endpoints_removed_total";
+/// Pushes to a neighbor that the gate allowed and a second look, by the index of polygons, did not: they were not sent.
+/// Above 0, one of the two is broken.
+pub const ISOLATION_VIOLATIONS: &str = "porchlight_push_isolation_violations_total";
 /// Times that work had to wait, by `stage` (`plan`, `send`) and `reason` (the words of [`What::as_str`]).
 pub const WAITS: &str = "porchlight_notification_waits_total";
 /// Records that could not be read, by `stage`; each is a dead letter.
@@ -79,6 +82,8 @@ static REPEATS_TOTAL: LazyLock<IntCounter> =
     LazyLock::new(|| counter(REPEATS, "Pushes decided before and not sent again."));
 static REMOVED_TOTAL: LazyLock<IntCounter> =
     LazyLock::new(|| counter(ENDPOINTS_REMOVED, "Endpoints removed because they are gone."));
+static VIOLATIONS_TOTAL: LazyLock<IntCounter> =
+    LazyLock::new(|| counter(ISOLATION_VIOLATIONS, "Pushes that the gate allowed and a second look did not."));
 static WAITS_TOTAL: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters(WAITS, "Times that work had to wait.", &["stage", "reason"]));
 static UNREADABLE_TOTAL: LazyLock<IntCounterVec> =
@@ -106,7 +111,7 @@ pub(crate) fn register() {
     for histogram in [&PLANNED_SECONDS, &HANDOVER_SECONDS] {
         LazyLock::force(histogram);
     }
-    for counter in [&REPEATS_TOTAL, &REMOVED_TOTAL] {
+    for counter in [&REPEATS_TOTAL, &REMOVED_TOTAL, &VIOLATIONS_TOTAL] {
         LazyLock::force(counter);
     }
     LazyLock::force(&HELD);
@@ -158,6 +163,11 @@ pub(crate) fn endpoint_removed() {
     REMOVED_TOTAL.inc();
 }
 
+/// The gate allowed what a second look did not.
+pub(crate) fn isolation_violation() {
+    VIOLATIONS_TOTAL.inc();
+}
+
 /// Work had to wait.
 pub(crate) fn waited(stage: Stage, what: What) {
     WAITS_TOTAL.with_label_values(&[stage.as_str(), what.as_str()]).inc();
@@ -195,6 +205,7 @@ mod tests {
                 "porchlight_plan_recipients_total",
                 "porchlight_push_acceptance_to_handover_seconds",
                 "porchlight_push_endpoints_removed_total",
+                "porchlight_push_isolation_violations_total",
                 "porchlight_push_outcomes_total",
                 "porchlight_push_repeats_skipped_total",
             ]

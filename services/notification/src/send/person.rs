@@ -7,9 +7,10 @@
 use futures::{StreamExt as _, future, stream::FuturesUnordered};
 use porchlight_bus::Lease;
 use porchlight_domain::{
-    Alert, ChosenId, Cleared, Endpoint, EndpointId, Gate, Hint, Home, HomeId, Lane, PushId, PushTask, Recipient,
-    Residence, Resident, ResidentId, Viewer,
+    Alert, ChosenId, Cleared, Endpoint, EndpointId, Gate, Hint, Home, HomeId, Lane, NeighborhoodRef, PushId, PushTask,
+    Recipient, Residence, Resident, ResidentId, Viewer,
 };
+use porchlight_neighborhoods::Snapshot;
 use porchlight_push::Sent;
 use porchlight_store::{Delivery, DeliveryOutcome, Read, StoreError};
 use uuid::Uuid;
@@ -34,6 +35,13 @@ struct Telling<'a> {
     resident: ResidentId,
     as_neighbor: bool,
     lease: &'a Lease,
+}
+
+/// Whether a verified home lies in one of the neighborhoods now. A second look, before what cannot be taken back: by the
+/// index, which finds the polygons of a point, and not by the gate's way, which asks each polygon about the point.
+fn lives_there(polygons: &Snapshot, viewer: &Viewer, matched: &[NeighborhoodRef]) -> bool {
+    let homes = viewer.residences.iter().filter(|home| home.verified);
+    homes.flat_map(|home| polygons.locate(home.point)).any(|here| matched.iter().any(|of| of.id == here.id))
 }
 
 impl Telling<'_> {
@@ -85,6 +93,11 @@ impl<C: Carriers> Sender<C> {
             Ok(None) => return self.untold(telling, DeliveryOutcome::NotAllowed).await,
             Err(undecided) => return Err(Wait::polygon(undecided.to_string())),
         };
+        if as_neighbor && !lives_there(&polygons, &viewer, &alert.neighborhoods) {
+            tracing::error!(alert_id = %alert.id, "the gate allowed a push that the index of polygons does not: not sent");
+            metrics::isolation_violation();
+            return self.untold(telling, DeliveryOutcome::NotAllowed).await;
+        }
         if resident.endpoints.is_empty() {
             return self.untold(telling, DeliveryOutcome::NoEndpoint).await;
         }
