@@ -329,8 +329,10 @@ mod tests {
         let golden = std::fs::read_to_string(golden).expect("what the chart renders");
         for topic in Topic::ALL {
             let named = format!("  topicName: {}", topic.name());
-            let made =
-                golden.split("\n---\n").find(|object| object.lines().any(|line| line == named)).expect(topic.name());
+            let made = golden
+                .split("\n---\n")
+                .find(|object| object.lines().any(|line| line == named))
+                .unwrap_or_else(|| panic!("{} has no object", topic.name()));
             let stands = |line: String| assert!(made.lines().any(|l| l.trim() == line), "{}: {line}", topic.name());
             stands(format!("partitions: {}", topic.partitions(24)));
             stands("replicas: 3".to_owned());
