@@ -18,14 +18,18 @@ use crate::KafkaConfig;
 
 /// How long each step of it may take.
 const WITHIN: Duration = Duration::from_secs(3);
+const NO_ANSWER: &str = "a broker does not answer a TLS handshake: it may speak no TLS there, and kafka.security_protocol \
+                         says otherwise";
+const SPEAKS_TLS: &str = "a broker speaks TLS there, and kafka.security_protocol says otherwise";
 const NO_TLS: &str = "a broker speaks no TLS there, and kafka.security_protocol says otherwise";
 
 /// How a handshake ended that should not have.
 enum Met {
     /// What TLS says.
     Tls(Error),
-    /// The other side hung up in the middle of it.
-    HungUp,
+    /// The other side hung up in the middle of it, or said nothing: a listener without TLS takes our first words for the
+    /// length of a request, and waits for the rest.
+    NoAnswer,
 }
 
 /// Of the broker that the client's words name, or else of the first of the settings; `None` if there is nothing to add to
@@ -35,9 +39,14 @@ pub(crate) fn verdict(config: &KafkaConfig, said: &str) -> Option<String> {
     let address = broker(said).or_else(first)?;
     let (host, _) = address.rsplit_once(':')?;
     let host = host.trim_matches(['[', ']']);
-    let error = match handshake(config, address, host)? {
+    if !config.security_protocol.has_tls() {
+        // Nobody is trusted: whoever shows a certificate speaks TLS.
+        let met = handshake(RootCertStore::empty(), address, host)?;
+        return matches!(met, Met::Tls(Error::InvalidCertificate(_))).then(|| SPEAKS_TLS.to_owned());
+    }
+    let error = match handshake(authorities(config)?, address, host)? {
         Met::Tls(error) => error,
-        Met::HungUp => return Some(NO_TLS.to_owned()),
+        Met::NoAnswer => return Some(NO_ANSWER.to_owned()),
     };
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
@@ -67,14 +76,18 @@ fn broker(said: &str) -> Option<&str> {
     rest.split_once('/').map(|(address, _)| address)
 }
 
-fn handshake(config: &KafkaConfig, address: &str, host: &str) -> Option<Met> {
-    if !config.security_protocol.has_tls() || secrets::is_none(&config.ca_file) {
+fn authorities(config: &KafkaConfig) -> Option<RootCertStore> {
+    if secrets::is_none(&config.ca_file) {
         return None;
     }
     let mut authorities = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(&config.ca_file).ok()? {
         authorities.add(certificate.ok()?).ok()?;
     }
+    Some(authorities)
+}
+
+fn handshake(authorities: RootCertStore, address: &str, host: &str) -> Option<Met> {
     // Said, not left to a default: with two providers in one build there is none.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
@@ -86,8 +99,11 @@ fn handshake(config: &KafkaConfig, address: &str, host: &str) -> Option<Met> {
     socket.set_write_timeout(Some(WITHIN)).ok()?;
     while connection.is_handshaking() {
         if let Err(error) = connection.complete_io(&mut socket) {
-            let hung_up = matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset);
-            return of_tls(error).map(Met::Tls).or(hung_up.then_some(Met::HungUp));
+            let unanswered = matches!(
+                error.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::WouldBlock | ErrorKind::TimedOut
+            );
+            return of_tls(error).map(Met::Tls).or(unanswered.then_some(Met::NoAnswer));
         }
     }
     // A broker that wants a certificate of ours says so after its own part is done; any other waits for us.

@@ -122,7 +122,8 @@ fn explain(config: &KafkaConfig, met: Option<(RDKafkaErrorCode, String)>) -> Unr
         Trouble::Name | Trouble::Password => None,
     };
     if let Some(verdict) = verdict {
-        return Unreachable { trouble: Some(Trouble::Tls), sentence: format!("{verdict} ({words})") };
+        let trouble = if config.security_protocol.has_tls() { Trouble::Tls } else { Trouble::Connection };
+        return Unreachable { trouble: Some(trouble), sentence: format!("{verdict} ({words})") };
     }
     let sentence = match trouble {
         Trouble::Name => format!("a name in kafka.bootstrap_servers, or one that a broker gave, is unknown: {words}"),

@@ -97,7 +97,7 @@ async fn a_kafka_with_tls_and_scram_takes_who_is_right_and_says_what_is_wrong() 
 
     let wrong = told(config(&kafka.sasl_ssl())).await;
     assert_eq!(wrong.trouble, Some(Trouble::Connection), "{wrong}");
-    assert!(wrong.sentence.contains("may speak TLS"), "{wrong}");
+    assert!(wrong.sentence.contains("speaks TLS there"), "{wrong}");
 
     let wrong = told(KafkaConfig { bootstrap_servers: kafka.plaintext(), ..right.clone() }).await;
     assert!(wrong.sentence.contains("no TLS"), "{wrong}");
