@@ -262,3 +262,42 @@ impl<C: Carriers> Sender<C> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use porchlight_domain::{HouseholdId, NeighborhoodId, Point, Timestamp, Version};
+    use porchlight_neighborhoods::Neighborhoods;
+    use porchlight_wire::NeighborhoodRecord;
+
+    use super::*;
+
+    #[test]
+    fn g1_the_second_look_finds_a_verified_home_in_a_matched_neighborhood_and_nothing_else() {
+        let square = |id: u128, west: i32| {
+            let corner = |x: i32, y: i32| Point { lon_e7: west + x, lat_e7: y };
+            Arc::new(NeighborhoodRecord {
+                id: NeighborhoodId(Uuid::from_u128(id)),
+                name: "a square".to_owned(),
+                parts: vec![vec![vec![corner(0, 0), corner(100, 0), corner(100, 100), corner(0, 100)]]],
+                deleted: false,
+                version: Version(1),
+                updated_at: Timestamp(0),
+            })
+        };
+        let neighborhoods = Neighborhoods::new();
+        neighborhoods.apply(&[square(1, 0), square(2, 1000)]);
+        let lives = |lon_e7: i32, verified: bool, matched: u128| {
+            let home = Residence { home: HomeId(Uuid::nil()), point: Point { lon_e7, lat_e7: 50 }, verified };
+            let (resident, household) = (ResidentId(Uuid::nil()), HouseholdId(Uuid::nil()));
+            let viewer = Viewer { resident, household, residences: vec![home] };
+            let matched = NeighborhoodRef { id: NeighborhoodId(Uuid::from_u128(matched)), version: Version(1) };
+            lives_there(&neighborhoods.snapshot(), &viewer, &[matched])
+        };
+        assert!(lives(50, true, 1) && lives(1050, true, 2));
+        assert!(!lives(50, true, 2), "in another one");
+        assert!(!lives(50, false, 1), "not verified");
+        assert!(!lives(500, true, 1), "in none");
+    }
+}
