@@ -299,6 +299,13 @@ mod tests {
             assert_eq!((records(&partition), partition.end()), (said(&[(0, "a"), (1, "b")]), 2), "{cut}");
             assert_eq!(fs::metadata(&file).unwrap().len(), two as u64);
         }
+        // A power cut may leave the length of what was written, and not all of its bytes.
+        for spoiled in (two + 20..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[spoiled] ^= 0xff;
+            fs::write(&file, bytes).unwrap();
+            assert_eq!(records(&open(dir.path())), said(&[(0, "a"), (1, "b")]), "{spoiled}");
+        }
         let mut zeros = whole[..two].to_vec();
         zeros.extend([0; 5000]);
         fs::write(&file, zeros).unwrap();
