@@ -25,8 +25,7 @@ async function subscribe(registration, token) {
   await json(`/v1/push-endpoints/${id}`, { method: 'PUT', headers: { authorization, 'content-type': 'application/json' }, body: JSON.stringify(body) });
 }
 
-async function list(registration) {
-  const shown = await registration.getNotifications();
+function list(shown) {
   $('shown').replaceChildren(...(shown.length > 0 ? shown : [{ title: 'Nothing', body: 'yet' }]).map(({ title, body }) => {
     const li = document.createElement('li');
     li.textContent = `${title}: ${body}`;
@@ -36,8 +35,8 @@ async function list(registration) {
 
 const registration = await navigator.serviceWorker.register('/sw.js');
 await navigator.serviceWorker.ready;
-navigator.serviceWorker.addEventListener('message', () => list(registration));
-await list(registration);
+navigator.serviceWorker.addEventListener('message', ({ data }) => list(data));
+list(await registration.getNotifications());
 say('The service worker is installed.');
 document.documentElement.dataset.ready = 'yes';
 

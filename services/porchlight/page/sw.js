@@ -9,7 +9,13 @@ const WORDS = { person: 'Person', package: 'Package', vehicle: 'Vehicle', animal
 self.addEventListener('install', () => self.skipWaiting());
 self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim()));
 
-self.addEventListener('push', (event) => event.waitUntil(show(read(event.data))));
+// One after the other: two at once would each look at what is shown before the other has changed it. And Chromium throws
+// away a notification that is asked about while it is being put up.
+let before = Promise.resolve();
+self.addEventListener('push', (event) => {
+  before = before.then(() => show(read(event.data)), () => show(read(event.data)));
+  event.waitUntil(before);
+});
 
 /** A push that cannot be read must still show something: browsers take the permission from those that stay silent. */
 function read(data) {
@@ -35,8 +41,9 @@ async function show(hint) {
     icon: '/page/icon.svg',
     data: newest,
   });
-  // Open pages only hear that something was shown.
-  for (const client of await self.clients.matchAll()) client.postMessage('shown');
+  // Open pages hear what is shown now, and need not ask.
+  const all = (await self.registration.getNotifications()).map(({ title, body }) => ({ title, body }));
+  for (const client of await self.clients.matchAll()) client.postMessage(all);
 }
 
 self.addEventListener('notificationclick', (event) => {
