@@ -26,10 +26,10 @@ up: setup ## Start Kafka, Cassandra and an S3 server (built once, in minutes); e
 down: $(BIN) ## Stop them; their data stay in .dev/run
 	@$(BIN) servers down --dir $(RUN)
 
-city: ## A city that lives, in one process, in this terminal until Ctrl-C (RATE=events/s HOMES=n SPEED=n SEED=n DATA=folder FRESH=1; REAL=1: on real servers)
+city: ## A city that lives, in one process, in this terminal until Ctrl-C (RATE=events/s HOMES=n SPEED=n SEED=n DATA=folder FRESH=1; RELEASE=1: optimized, for a high RATE; REAL=1: on real servers)
 	@.ci/setup $(if $(REAL),all,rust)
-	cargo build --workspace --bins
-	@.ci/foreground $(BIN) city $(if $(RATE),--rate $(RATE)) $(if $(HOMES),--homes $(HOMES)) $(if $(DATA),--data $(DATA)) \
+	cargo build --workspace --bins $(if $(RELEASE),--release)
+	@.ci/foreground $(if $(RELEASE),$(subst /debug/,/release/,$(BIN)),$(BIN)) city $(if $(RATE),--rate $(RATE)) $(if $(HOMES),--homes $(HOMES)) $(if $(DATA),--data $(DATA)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(SPEED),--speed $(SPEED)) $(if $(FRESH),--fresh) $(if $(REAL),--real)
 
 crash: build ## A network under load that is killed, frozen and cut off, and counted at the end (FAULTS=n SEED=n RATE=events/s PROTOCOL=classic|consumer)

@@ -33,9 +33,10 @@ pub fn check_transport(transport: &Transport, config: &PushConfig) -> Result<(),
         Transport::WebPush { url, p256dh, auth } => {
             push_url(url, config.allow_private_addresses)
                 .map_err(|(code, sentence)| (code, "/url", sentence.to_owned()))?;
-            receiver_key(p256dh).ok_or_else(|| {
-                ("p256dh_invalid", "/p256dh", "p256dh is an uncompressed point on P-256, 65 bytes".to_owned())
-            })?;
+            if !is_receiver_key(p256dh) {
+                let sentence = "p256dh is an uncompressed point on P-256, 65 bytes";
+                return Err(("p256dh_invalid", "/p256dh", sentence.to_owned()));
+            }
             if auth.len() != 16 {
                 return Err(("auth_invalid", "/auth", "auth is 16 bytes".to_owned()));
             }
@@ -74,12 +75,9 @@ fn token_invalid(sentence: &str) -> Refusal {
     ("token_invalid", "/token", sentence.to_owned())
 }
 
-/// Reads the receiver's key; `None` if it is not an uncompressed point on the curve (RFC 8291, section 2.1).
-pub(crate) fn receiver_key(p256dh: &[u8]) -> Option<PublicKey> {
-    if p256dh.len() != 65 {
-        return None;
-    }
-    PublicKey::from_sec1_bytes(p256dh).ok()
+/// Whether it can be a receiver's key: an uncompressed point on the curve (RFC 8291, section 2.1).
+pub(crate) fn is_receiver_key(p256dh: &[u8]) -> bool {
+    p256dh.len() == 65 && PublicKey::from_sec1_bytes(p256dh).is_ok()
 }
 
 /// Reads the URL of a push resource; (code, sentence) if it may not be one. A host that is a literal address in whatever

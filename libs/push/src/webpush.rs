@@ -6,11 +6,10 @@ use async_trait::async_trait;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use porchlight_domain::{Cleared, Endpoint, Hint, Lane, Timestamp, Transport};
 use reqwest::{Client, RequestBuilder};
-use web_push_native::Auth;
 
 use crate::{
     Provider, PushConfig, Sent,
-    check::{push_url, receiver_key},
+    check::{is_receiver_key, push_url},
     client, metrics,
     outcome::judge,
     vapid::Vapid,
@@ -48,10 +47,11 @@ impl WebPush {
             Transport::Fcm { .. } | Transport::Apns { .. } => return Err("the endpoint is of another transport"),
         };
         let url = push_url(url, self.allow_private).map_err(|(code, _)| code)?;
-        let key = receiver_key(p256dh).ok_or("p256dh_invalid")?;
-        let auth: [u8; 16] = auth.as_slice().try_into().map_err(|_| "auth_invalid")?;
-        let body = web_push_native::encrypt(payload(hint)?, &key, &Auth::from(auth))
-            .map_err(|_| "the payload could not be encrypted")?;
+        if !is_receiver_key(p256dh) {
+            return Err("p256dh_invalid");
+        }
+        let auth: &[u8; 16] = auth.as_slice().try_into().map_err(|_| "auth_invalid")?;
+        let body = ece::encrypt(p256dh, auth, &payload(hint)?).map_err(|_| "the payload could not be encrypted")?;
         Ok(self
             .client
             .post(url.clone())

@@ -6,32 +6,29 @@ mod support;
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use p256::{
-    SecretKey,
-    elliptic_curve::{rand_core::OsRng, sec1::ToEncodedPoint},
-};
+use ece::EcKeyComponents;
 use porchlight_domain::{Endpoint, Lane, Transport};
 use porchlight_push::{Providers, PushConfig, Sent};
 use support::{Reply, Seen, Server, config, endpoint, hint, now};
-use web_push_native::Auth;
 
 struct Phone {
-    key: SecretKey,
+    key: EcKeyComponents,
     auth: [u8; 16],
 }
 
 impl Phone {
     fn new() -> Self {
-        Self { key: SecretKey::random(&mut OsRng), auth: *b"sixteen byte key" }
+        let (key, auth) = ece::generate_keypair_and_auth_secret().unwrap();
+        Self { key: key.raw_components().unwrap(), auth }
     }
 
     fn at(&self, url: String) -> Endpoint {
-        let p256dh = self.key.public_key().to_encoded_point(false).as_bytes().to_vec();
+        let p256dh = self.key.public_key().to_vec();
         endpoint(Transport::WebPush { url, p256dh, auth: self.auth.to_vec() })
     }
 
     fn read(&self, seen: &Seen) -> serde_json::Value {
-        let plain = web_push_native::decrypt(seen.body.to_vec(), &self.key, &Auth::from(self.auth)).unwrap();
+        let plain = ece::decrypt(&self.key, &self.auth, &seen.body).unwrap();
         serde_json::from_slice(&plain).unwrap()
     }
 }
@@ -215,7 +212,7 @@ async fn loopback_is_refused_and_never_connected() {
 #[tokio::test]
 async fn an_endpoint_that_could_not_be_stored_is_refused_and_not_a_panic() {
     let server = Server::start(Reply::Status(201, vec![])).await;
-    let p256dh = Phone::new().key.public_key().to_encoded_point(false).as_bytes().to_vec();
+    let p256dh = Phone::new().key.public_key().to_vec();
     let with = |url: &str, p256dh: &[u8], auth: &[u8]| {
         endpoint(Transport::WebPush { url: url.to_owned(), p256dh: p256dh.to_vec(), auth: auth.to_vec() })
     };
@@ -234,12 +231,15 @@ async fn an_endpoint_that_could_not_be_stored_is_refused_and_not_a_panic() {
 #[test]
 fn the_reader_of_these_tests_reads_the_rfcs_example() {
     let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
-    let key = SecretKey::from_slice(&decode("q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94")).unwrap();
-    let auth: [u8; 16] = decode("BTBZMqHH6r4Tts7J_aSIgg").try_into().unwrap();
+    let key = EcKeyComponents::new(
+        decode("q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94"),
+        decode("BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"),
+    );
+    let auth = decode("BTBZMqHH6r4Tts7J_aSIgg");
     let message = decode(concat!(
         "DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru",
         "3jl7A_yl95bQpu6cVPTpK4Mqgkf1CXztLVBSt2Ks3oZwbuwXPXLWyouBWLVWGNWQexSgSxsj_Qulcy4a-fN"
     ));
-    let plain = web_push_native::decrypt(message, &key, &Auth::from(auth)).unwrap();
+    let plain = ece::decrypt(&key, &auth, &message).unwrap();
     assert_eq!(plain, b"When I grow up, I want to be a watermelon");
 }

@@ -7,13 +7,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use p256::{
-    SecretKey,
-    elliptic_curve::{
-        rand_core::{OsRng, RngCore as _},
-        sec1::ToEncodedPoint,
-    },
-};
+use ece::EcKeyComponents;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -47,7 +41,7 @@ struct Pages {
 /// The phone's side of a subscription.
 #[derive(Clone)]
 pub(super) struct Subscription {
-    pub(super) key: SecretKey,
+    pub(super) key: EcKeyComponents,
     pub(super) auth: [u8; 16],
     /// The only sender that may push, as an uncompressed point; `None`: any.
     pub(super) sender: Option<Vec<u8>>,
@@ -113,15 +107,14 @@ impl Book {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a subscription with keys of its own; `None` if there is no more room.
+    /// Makes a subscription with keys of its own; `None` if there is no more room (or no randomness).
     pub(super) fn subscribe(&self, sender: Option<Vec<u8>>) -> Option<Made> {
         let id = Uuid::new_v4().to_string();
-        let key = SecretKey::random(&mut OsRng);
-        let mut auth = [0; 16];
-        OsRng.fill_bytes(&mut auth);
+        let (key, auth) = ece::generate_keypair_and_auth_secret().ok()?;
+        let key = key.raw_components().ok()?;
         let made = Made {
             url: format!("{}/push/{id}", self.url),
-            p256dh: URL_SAFE_NO_PAD.encode(key.public_key().to_encoded_point(false).as_bytes()),
+            p256dh: URL_SAFE_NO_PAD.encode(key.public_key()),
             auth: URL_SAFE_NO_PAD.encode(auth),
             id: id.clone(),
         };
