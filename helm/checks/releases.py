@@ -179,6 +179,10 @@ def tested(namespace):
     check(phase == "Succeeded", f"the test's pod is {phase}")
 
 
+def partitions_of(namespace):
+    return {each["metadata"]["name"]: each["spec"]["partitions"] for each in objects("kafkatopics", namespace)}
+
+
 def everything(namespace):
     kinds = kubectl("api-resources", "--namespaced", "--verbs", "list", "--output", "name").split()
     kinds = ",".join(each for each in kinds if each not in ("events", "events.events.k8s.io"))
@@ -203,8 +207,10 @@ def life(example):
     check(len(migrations(namespace)) == migrates, f"the install should have migrated {int(migrates)} times: {migrations(namespace)}")
     say(f"{namespace}: test, upgrade, test")
     tested(namespace)
-    helm("upgrade", "porchlight", CHART, "--values", example, *where)
+    partitions = partitions_of(namespace)
+    helm("upgrade", "porchlight", CHART, "--values", example, "--set", "kafka.partitions=64", *where)
     running(namespace, chart)
+    check(partitions_of(namespace) == partitions, f"the upgrade changed partitions of {partitions} to {partitions_of(namespace)}")
     ended = migrations(namespace)[migrates:]
     check(len(ended) == migrates, f"the upgrade should have migrated {int(migrates)} times: {ended}")
     # Times are of whole seconds.
@@ -212,9 +218,11 @@ def life(example):
                 if each["metadata"]["labels"]["app.kubernetes.io/version"] == chart)
     check(all(each <= first for each in ended), f"pods of {chart} were made at {first}, before the migration ended: {ended}")
     tested(namespace)
-    say(f"{namespace}: rollback, uninstall")
+    say(f"{namespace}: rollback and back again, uninstall")
     helm("rollback", "porchlight", "1", *where)
     running(namespace, "0.0.1")
+    helm("rollback", "porchlight", "2", *where)
+    running(namespace, chart)
     there = everything(namespace)
     keep = {key for key in there if key[0] in HOLD_DATA}
     # Helm leaves what hooks made.
