@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -278,6 +279,8 @@ def main():
             raise Wrong("\n".join([str(wrong), *refused(pathlib.Path(example).stem)])) from None
 
 
+# So that whoever is asked to end takes along what it runs.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 try:
     main()
 except Wrong as wrong:
