@@ -256,15 +256,21 @@ def queries_hold(root):
 
 
 def commands_hold():
-    """The command line knows what texts tell people to type."""
-    texts = [*pathlib.Path("docs/runbooks").glob("*.md"), CHART / "README.md", CHART / "values.yaml", CHART / "templates/NOTES.txt"]
-    words = {tuple(line.split()) for path in texts if path.exists()
-             for line in re.findall(r"(?:`|^ *|\()porchlight ((?:[a-z]+-)?[a-z]+(?: [a-z]+)?)(?=[` \n)])", path.read_text(), re.M)}
-    words -= {("config", "ingest")}
-    for asked in sorted(words):
+    """The command line knows what texts tell people to type, commands and options."""
+    texts = [*pathlib.Path("docs/runbooks").glob("*.md"), pathlib.Path("docs/OPERATIONS.md"), CHART / "README.md", CHART / "values.yaml",
+             CHART / "templates/NOTES.txt"]
+    typed = {}
+    for path in texts:
+        # A command in a text goes on in its next line.
+        for words, rest in re.findall(r"(?:`|^ *|\()porchlight ((?:[a-z]+-)?[a-z]+(?:\s+[a-z]+)?)(?=[`\s)])([^`\n]*)", path.read_text(), re.M):
+            typed.setdefault(tuple(words.split()), set()).update(re.findall(r"--[a-z][a-z-]*", rest))
+    typed.pop(("config", "ingest"), None)
+    for asked, options in sorted(typed.items()):
         told = subprocess.run([PROGRAMS / "porchlight", *asked, "--help"], capture_output=True, text=True)
         check(told.returncode == 0, f"`porchlight {' '.join(asked)}` is no command: {told.stderr.strip()}")
-    check(len(words) > 6, f"commands in texts: {words}")
+        for option in options:
+            check(f"{option} " in told.stdout or f"{option}\n" in told.stdout, f"`porchlight {' '.join(asked)}` has no option {option}")
+    check(len(typed) > 12, f"commands in texts: {sorted(typed)}")
 
 
 def schema_holds():
