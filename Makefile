@@ -1,6 +1,6 @@
 # `make` prints what there is. Everything is done by cargo and by the command line of services/porchlight.
 .DEFAULT_GOAL := help
-.PHONY: help setup build up down city crash test helm fuzz miri lint deny fmt clean-servers
+.PHONY: help setup build up down city crash test helm helm-full image fuzz miri lint deny fmt clean-servers
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug/porchlight
 # Where `make up` keeps its servers' data.
@@ -41,6 +41,13 @@ test: ## Everything: lints, then every test, against servers of their own
 
 helm: build ## The chart: lint, its tests, golden manifests, every object against schemas, and all of it against the programs (GOLDEN=1 writes what is made anew)
 	@.ci/helm
+
+helm-full: ## The chart in containers: the image, then its pods as restricted as it says, on servers with TLS and passwords (needs root; the image takes a quarter of an hour)
+	@.ci/helm-full
+
+image: ## The image, without a container engine: static programs, built here, in an OCI archive under target/image
+	@.ci/setup image
+	@helm/tools/image
 
 fuzz: ## The geofence on bytes that nobody thought of; needs a nightly Rust (SECONDS=n for each of two targets)
 	@libs/geofence/fuzz/run.sh reader $(or $(SECONDS),60)
