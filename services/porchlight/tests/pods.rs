@@ -248,14 +248,14 @@ async fn an_event_goes_the_whole_way(hall: &TownHall, authority: &Authority, adm
     let received_at = send_until_accepted(&camera, &motion, &tally).await.expect("acknowledged");
     witness.accepted(camera.device, &motion, received_at.0);
     let seen = stream.within(PATIENCE).await.expect("the neighbor's stream shows it");
-    let id = motion["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let id: Uuid = motion["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
     let item = witness.world().item_of(camera.device, id).expect("it happened");
     assert_eq!((&seen.data["id"], &seen.data["scope"]), (&json!(item.to_string()), &json!("neighborhood")));
 
     // A clip: a grant of ingest, an upload to the store over TLS, and ingest's own look at what was put.
     let file = MediaFile { kind: "clip", content_type: "video/mp4", bytes: b"a clip of this one event".to_vec() };
-    let stored = store_until_completed(&camera, id.0, file, &tally).await.expect("completed");
-    assert!(matches!(&stored, News::Media { event, .. } if *event == id.0));
+    let stored = store_until_completed(&camera, id, file, &tally).await.expect("completed");
+    assert!(matches!(&stored, News::Media { event, .. } if *event == id));
     witness.note(&camera, &stored);
 
     eventually("what must arrive has arrived, and nothing waits", || {
