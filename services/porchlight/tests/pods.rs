@@ -273,9 +273,10 @@ async fn an_event_goes_the_whole_way(hall: &TownHall, authority: &Authority, adm
     witness.observe(hall.phones());
     let verdict = witness.judge_pushes(i64::MAX);
     assert!(verdict.is_clean() && witness.judge_payloads().is_empty(), "{verdict:#?}");
-    for (who, pushes) in [(owner, 1), (neighbor, 1), (stranger, 0)] {
+    // The clip was news to the household, and took the place of what its phone showed.
+    for (who, shown) in [(owner, 1), (neighbor, 1), (stranger, 0)] {
         let phone = who.phone.as_deref().expect("a phone");
-        assert_eq!(witness.reached(phone).count(), pushes, "{}", who.subject);
+        assert_eq!(hall.phones().shown(phone).len(), shown, "{}", who.subject);
     }
     let shown = neighbor.app.get(&format!("/v1/items/{item}")).await.expect("an answer");
     assert_eq!(shown.ok().expect("shown")["id"], item.to_string());
