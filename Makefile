@@ -1,6 +1,6 @@
 # `make` prints what there is. Everything is done by cargo and by the command line of services/porchlight.
 .DEFAULT_GOAL := help
-.PHONY: help setup build up down city crash test helm helm-cluster fuzz miri lint deny fmt clean-servers
+.PHONY: help setup build up down city crash test helm helm-full helm-cluster image fuzz miri lint deny fmt clean-servers
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug/porchlight
 # Where `make up` keeps its servers' data.
@@ -42,8 +42,15 @@ test: ## Everything: lints, then every test, against servers of their own
 helm: build ## The chart: lint, its tests, golden manifests, every object against schemas, and all of it against the programs (GOLDEN=1 writes what is made anew)
 	@.ci/helm
 
+helm-full: ## The chart in containers: the image, then its pods as restricted as it says, on servers with TLS and passwords, then helm-cluster (needs root; the image takes a quarter of an hour)
+	@.ci/helm-full
+
 helm-cluster: setup ## The chart in a Kubernetes API server with simulated nodes: install, test, upgrade, rollback, uninstall (its programs are built once, in half an hour)
 	@.ci/helm-cluster
+
+image: ## The image, without a container engine: static programs, built here, in an OCI archive under target/image
+	@.ci/setup image
+	@helm/tools/image
 
 fuzz: ## The geofence on bytes that nobody thought of; needs a nightly Rust (SECONDS=n for each of two targets)
 	@libs/geofence/fuzz/run.sh reader $(or $(SECONDS),60)

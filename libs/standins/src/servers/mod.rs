@@ -66,6 +66,15 @@ fn kinds() -> [Box<dyn Kind>; 3] {
 const NAMES: [&str; 3] = [Cassandra::NAME, SeaweedFs::NAME, Broker::ALONE];
 
 impl Servers {
+    /// Fills the cache, so that servers can be started where there is no network. `progress` gets one line per step.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn fetch(progress: &dyn Fn(&str)) -> Result<(), String> {
+        let cache = cache::root(|name| std::env::var_os(name))?;
+        kinds().iter().try_for_each(|kind| cache::folder_of(&cache, &**kind, progress).map(drop))
+    }
+
     /// Starts all side by side with their data and logs in `dir`, waits until they answer, writes `dir/servers.json`;
     /// fills the cache first. `progress` gets one line per step. A server of this dir that runs already is kept, one
     /// that is gone (killed, for example) comes back on its data and, if they are free, its ports.

@@ -16,6 +16,9 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  porchlight servers up\n  eval \"$(porchlight servers up)\"   \
         # and let this shell's commands and tests find them")]
     Up(Dir),
+    /// Fill the cache and start none: what follows needs no network.
+    #[command(after_help = "Example:\n  porchlight servers fetch   # on a build machine, before it goes off the net")]
+    Fetch,
     /// Stop them. Their data stay.
     #[command(after_help = "Example:\n  porchlight servers down && rm -r .dev/run   # and forget their data")]
     Down(Dir),
@@ -34,6 +37,7 @@ pub(super) struct Dir {
 pub(super) fn run(command: Command) -> Result<String, Failure> {
     match command {
         Command::Up(Dir { dir }) => Servers::up(&dir, &progress).and_then(|servers| describe(&dir, &servers)),
+        Command::Fetch => Servers::fetch(&progress).map(|()| String::new()),
         Command::Down(Dir { dir }) => Servers::down(&dir).map(|()| String::new()),
         Command::Status(Dir { dir }) => Servers::attach(&dir).and_then(|servers| describe(&dir, &servers)),
     }

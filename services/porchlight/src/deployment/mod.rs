@@ -62,6 +62,7 @@ impl Service {
 /// them.
 #[derive(Debug)]
 pub struct Deployment {
+    dir: PathBuf,
     settings: Settings,
     processes: BTreeMap<(Service, usize), Process>,
 }
@@ -85,17 +86,36 @@ impl Deployment {
         let (kafka, partitions, replication) = (settings.kafka(), settings.partitions, settings.replication);
         porchlight_bus::apply_topics(&kafka, partitions, replication).await.map_err(|e| e.to_string())?;
 
-        let mut deployment = Self { settings, processes: BTreeMap::new() };
+        let mut deployment = Self { dir: dir.to_owned(), settings, processes: BTreeMap::new() };
         for service in Service::ALL {
-            for n in 0..replicas(service) {
-                let process = Process::prepare(dir, service, n, &deployment.settings)?;
-                deployment.processes.insert((service, n), process);
-                deployment.spawn(service, n)?;
+            for _ in 0..replicas(service) {
+                deployment.add(service)?;
             }
         }
         progress("waiting for the services");
         deployment.ready(Duration::from_secs(90)).await?;
         Ok(deployment)
+    }
+
+    /// Starts one process more of a service; its number is one above the last.
+    ///
+    /// # Errors
+    /// The binary is not there.
+    pub fn add(&mut self, service: Service) -> Result<usize, String> {
+        let last = self.processes.range((service, 0)..=(service, usize::MAX)).next_back();
+        let n = last.map_or(0, |((_, n), _)| n + 1);
+        let process = Process::prepare(&self.dir, service, n, &self.settings)?;
+        self.processes.insert((service, n), process);
+        self.spawn(service, n)?;
+        Ok(n)
+    }
+
+    /// Takes a process out, to be ended while the others are seen to.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn part(&mut self, service: Service, n: usize) -> Result<Parting, String> {
+        self.processes.remove(&(service, n)).map(Parting).ok_or_else(|| NO_SUCH.into())
     }
 
     /// What it is connected to.
@@ -218,6 +238,21 @@ impl Deployment {
             }
         }
         if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
+    }
+}
+
+/// A process that is no part of its deployment any more. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Parting(Process);
+
+impl Parting {
+    /// Ends it (SIGTERM) and waits so long until it has drained.
+    ///
+    /// # Errors
+    /// It did not, and was killed, or it did not exit 0: the end of its log.
+    pub async fn end(mut self, within: Duration) -> Result<(), String> {
+        self.0.terminate()?;
+        self.0.wait(within).await
     }
 }
 

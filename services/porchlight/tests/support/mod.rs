@@ -2,8 +2,11 @@
 #![allow(dead_code, unreachable_pub)] // each test file uses a part of it
 
 pub mod apps;
+pub mod balancer;
+pub mod chart;
 pub mod flown;
 pub mod ground;
+pub mod kubelet;
 pub mod motion;
 pub mod revocations;
 pub mod rows;
