@@ -20,7 +20,7 @@ host=$(rustc "+$toolchain" -vV | sed -n 's/^host: //p')
 out=${CARGO_TARGET_DIR:-target}/fuzz
 flags=(--cfg fuzzing -Cpasses=sancov-module)
 coverage=(level=4 inline-8bit-counters pc-table)
-# The index is all arithmetic, without a word to be guessed and without unsafe code: these would take most of its time.
+# The index is all arithmetic, without a word to be guessed, and reaches memory by checked slices only: these would take most of its time.
 [ "$target" = index ] || { flags+=(-Zsanitizer=address); coverage+=(trace-compares); }
 flags+=("${coverage[@]/#/-Cllvm-args=-sanitizer-coverage-}")
 # With a named target, what runs during the build is built without the flags.

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::{
     Geometry, Point,
     geometry::NORTH_POLE,
@@ -44,7 +42,7 @@ pub struct Owners {
     several: Vec<NeighborhoodIx>,
 }
 
-const NOBODY: NeighborhoodIx = NeighborhoodIx(u32::MAX);
+const NOBODY: NeighborhoodIx = NeighborhoodIx(plane::NOBODY);
 const SEVERAL: u32 = 1 << 31;
 
 impl Owners {
@@ -73,19 +71,20 @@ impl Owners {
         self.of.is_empty()
     }
 
-    /// `found` ascending.
-    fn set(&mut self, n: usize, found: &[u32]) {
-        self.of[n] = match *found {
-            [] => NOBODY,
-            [one] => NeighborhoodIx(one),
+    /// What stands for some owners, ascending.
+    #[inline(never)]
+    fn word(found: &[u32], several: &mut Vec<NeighborhoodIx>) -> u32 {
+        match *found {
+            [] => NOBODY.0,
+            [one] => one,
             _ => {
                 let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-                let place = NeighborhoodIx(SEVERAL | count(self.several.len()));
-                self.several.push(NeighborhoodIx(count(found.len())));
-                self.several.extend(found.iter().copied().map(NeighborhoodIx));
+                let place = SEVERAL | count(several.len());
+                several.push(NeighborhoodIx(count(found.len())));
+                several.extend(found.iter().copied().map(NeighborhoodIx));
                 place
             }
-        };
+        }
     }
 }
 
@@ -160,16 +159,25 @@ impl GeofenceIndex {
         owners.several.clear();
         owners.of.resize(points.len(), NOBODY);
         let mut words = [0; BLOCK];
-        for (block, points) in points.chunks(BLOCK).enumerate() {
-            let first = block * BLOCK;
-            let mut rest = SmallVec::<[usize; BLOCK]>::new();
-            self.plane.locate_block(points, &mut words, |n| rest.push(n));
-            for (place, word) in owners.of[first..first + points.len()].iter_mut().zip(words) {
+        for (points, places) in points.chunks(BLOCK).zip(owners.of.chunks_mut(BLOCK)) {
+            if let Some(all) = points.first_chunk() {
+                self.locate_block(all, &mut words, &mut owners.several);
+            } else {
+                let mut padded = [points[0]; BLOCK];
+                padded[..points.len()].copy_from_slice(points);
+                self.locate_block(&padded, &mut words, &mut owners.several);
+            }
+            for (place, word) in places.iter_mut().zip(words) {
                 *place = NeighborhoodIx(word);
             }
-            for n in rest {
-                owners.set(first + n, &self.find_all(points[n]));
-            }
+        }
+    }
+
+    #[inline]
+    fn locate_block(&self, points: &[Point; BLOCK], words: &mut [u32; BLOCK], several: &mut Vec<NeighborhoodIx>) {
+        let poles = self.plane.locate_block(points, words, |found| Owners::word(found, several));
+        for n in plane::bits(poles) {
+            words[n] = Owners::word(&self.find_all(points[n]), several);
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Grid, Plane, SHEET_BITS, SHEET_SHIFT, SHEETS, SHEETS_GRID, Sheet,
+    Grid, Plane, SHEET_BITS, SHEET_SHIFT, SHEETS, SHEETS_GRID, Sheet, Tile,
     cell::Set,
     edge::{Area, Edge},
     tile::{Buckets, Cells, Tiles},
@@ -138,7 +138,7 @@ impl Plane {
             let origin = corner(number);
             let (edges, holders) = gather(&both, (0..).take(both.len()), &Area::of(origin, 1 << SHEET_SHIFT));
             let sheet = &plane.sheets[number];
-            let (shift, bits) = (sheet.grid.shift, sheet.grid.bits());
+            let (shift, bits) = (u32::from(sheet.grid.shift), u32::from(sheet.grid.bits));
             let mut differ = Vec::new();
             Cells { origin, shift, bits, edges: &edges, corner: &holders }.each(|tile, origin, mine, here| {
                 let is_in = |which: u32| here.iter().any(|number| both[*number as usize].ix == which);
@@ -153,15 +153,18 @@ impl Plane {
             };
             if bits < MOST_SHEET_BITS && !differ.is_empty() {
                 // It may have grown too full for its few tiles.
-                let all = parts_of(&mut sheet.tiles.iter().flat_map(|tile| tile.guests()).copied());
+                let all = parts_of(&mut sheet.tiles.iter().flat_map(|tile| sheet.guests(tile)).copied());
                 let grown = Sheet::build(&all, (0..).take(all.len()), origin, self.density);
                 Arc::make_mut(&mut plane.sheets)[number] = Arc::new(grown);
             } else if !differ.is_empty() {
                 let sheet = Arc::make_mut(&mut Arc::make_mut(&mut plane.sheets)[number]);
                 for (tile, origin) in differ {
-                    let all = parts_of(&mut sheet.tiles[tile].guests().iter().copied());
+                    let all = parts_of(&mut sheet.guests(&sheet.tiles[tile]).iter().copied());
                     let (edges, holders) = gather(&all, (0..).take(all.len()), &Area::of(origin, 1 << shift));
-                    sheet.tiles[tile] = Tiles::new(&all, self.density, shift).tile(origin, edges, &holders);
+                    let mut made = Tiles::new(&all, self.density, shift);
+                    made.make(origin, edges, &holders);
+                    let (words, made) = made.done();
+                    sheet.tiles[tile] = Tile { own: Some(words), ..made[0].clone() };
                 }
             }
         }
@@ -180,11 +183,12 @@ impl Sheet {
         let most = (edges.len() / TILE_EDGES).checked_ilog2().map_or(0, |bits| bits.div_ceil(2).min(MOST_SHEET_BITS));
         let (buckets, bits) = Buckets::coarse_enough(&edges, origin, SHEET_SHIFT, most, SHEET_SPREAD);
         let shift = SHEET_SHIFT - bits;
-        let (mut tiles, mut made) = (Tiles::new(parts, density, shift), Vec::with_capacity(1 << (2 * bits)));
+        let mut tiles = Tiles::new(parts, density, shift);
         Cells { origin, shift, bits, edges: &edges, corner: &holders }.each_of(&buckets, |_, origin, mine, here| {
             let mine = mine.iter().map(|number| edges[*number as usize]).collect();
-            made.push(tiles.tile(origin, mine, here));
+            tiles.make(origin, mine, here);
         });
-        Self { tiles: made.into(), grid: Grid::new(shift, bits) }
+        let (words, tiles) = tiles.done();
+        Self { words, tiles, grid: Grid::new(shift, bits) }
     }
 }

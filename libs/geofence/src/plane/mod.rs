@@ -1,6 +1,6 @@
 //! The plane, cut into cells that know their owners.
 //!
-//! The whole range of `i32` is 64 x 64 sheets, each of one tile up to 64 x 64. A tile is one piece of memory: a grid, and
+//! The whole range of `i32` is 64 x 64 sheets, each of one tile up to 64 x 64. A tile is a grid, and
 //! below it nodes of 4 x 4 cells and leaves ([`leaf`]). Both are as fine as their edges are many. A change builds the tiles
 //! that it touches and shares all others with the plane before it. [`build`] and [`tile`] cut; here is what they made read, and by
 //! [`batch`] for many points at once.
@@ -11,15 +11,17 @@ mod cell;
 mod edge;
 mod leaf;
 mod tile;
+mod words;
 
 use std::{collections::HashSet, sync::Arc};
 
 use smallvec::SmallVec;
 
-pub(crate) use batch::BLOCK;
+pub(crate) use batch::{BLOCK, bits};
 pub(crate) use build::parts;
-pub(crate) use cell::MOST;
-use cell::{Cell, NOBODY};
+use cell::{Cell, list};
+pub(crate) use cell::{MOST, NOBODY};
+use words::Words;
 
 use crate::geometry::Point;
 
@@ -29,7 +31,7 @@ const SHEET_SHIFT: u32 = 26;
 const SHEET_BITS: u32 = 32 - SHEET_SHIFT;
 const SHEETS: usize = 1 << (2 * SHEET_BITS);
 /// Of a node's cells along its side.
-const NODE_BITS: u32 = 2;
+const NODE_BITS: u8 = 2;
 
 /// Places of owners that hold a point, ascending, each once.
 pub(crate) type Found = SmallVec<[u32; 4]>;
@@ -42,46 +44,55 @@ pub(crate) struct Plane {
     density: u32,
 }
 
-/// Tiles, row by row from the south.
+/// Tiles, row by row from the south, and the words of all but those that were changed since.
 #[derive(Clone, Debug)]
 struct Sheet {
+    words: Arc<Words>,
     tiles: Box<[Tile]>,
     grid: Grid,
 }
 
-/// The words of a grid of cells, row by row from the south; nodes, leaves, lists; its guests, the neighborhoods that have
-/// any part of it; and their number.
+/// Where it lies in its sheet's words, or in some of its own. Before that place are its guests, the neighborhoods that have
+/// any part of it, and their number; then the cells of a grid, row by row from the south; nodes, leaves, lists. Places
+/// within it count from its grid on.
 #[derive(Clone, Debug)]
 struct Tile {
-    words: Arc<[u32]>,
+    own: Option<Arc<Words>>,
+    at: u32,
     grid: Grid,
 }
 
 /// A square grid over a square of the plane.
 #[derive(Clone, Copy, Debug)]
 struct Grid {
-    /// Columns less one; as many rows.
-    last: u32,
     /// Of a cell's side, in units, as a power of two.
-    shift: u32,
+    shift: u8,
+    /// Columns, as a power of two; as many rows.
+    bits: u8,
 }
 
 impl Grid {
     /// `2^bits` by `2^bits` cells of `2^shift` units.
+    #[allow(clippy::cast_possible_truncation)]
     const fn new(shift: u32, bits: u32) -> Self {
-        Self { last: (1 << bits) - 1, shift }
+        assert!(shift < 32 && bits < 32, "of a plane of 32 bits");
+        Self { shift: shift as u8, bits: bits as u8 }
     }
 
-    /// How many cells, as a power of four.
-    const fn bits(self) -> u32 {
-        self.last.count_ones()
+    /// Of a node in the place of a cell. The smallest cells are of one unit, and a node above them may have room for four
+    /// only.
+    #[inline]
+    fn of_node(shift: u8) -> Self {
+        let bits = NODE_BITS.min(shift);
+        Self { shift: shift - bits, bits }
     }
 
     /// The number of a point's cell. The lower bits of a coordinate are the same wherever the plane begins.
     #[inline]
     fn cell(self, p: Point) -> u32 {
-        let along = |v: i32| v.cast_unsigned() >> self.shift & self.last;
-        along(p.y) * (self.last + 1) + along(p.x)
+        let last = (1 << self.bits) - 1;
+        let along = |v: i32| v.cast_unsigned() >> self.shift & last;
+        along(p.y) << self.bits | along(p.x)
     }
 }
 
@@ -101,41 +112,35 @@ pub struct Counts {
 
 impl Default for Plane {
     fn default() -> Self {
-        let sheet =
-            Arc::new(Sheet { tiles: Box::new([Tile::plain(&[], SHEET_SHIFT)]), grid: Grid::new(SHEET_SHIFT, 0) });
+        let ((words, from), grid) = (Words::of(&[0, NOBODY]), Grid::new(SHEET_SHIFT, 0));
+        let tiles = Box::new([Tile { own: None, at: from + 1, grid }]);
+        let sheet = Arc::new(Sheet { words: Arc::new(words), tiles, grid });
         Self { sheets: Arc::new(std::array::from_fn(|_| Arc::clone(&sheet))), density: 0 }
     }
 }
 
 impl Plane {
     #[inline]
-    fn tile(&self, p: Point) -> &Tile {
-        let sheet = &self.sheets[SHEETS_GRID.cell(p) as usize];
-        &sheet.tiles[sheet.grid.cell(p) as usize]
+    fn sheet(&self, p: Point) -> &Sheet {
+        &self.sheets[SHEETS_GRID.cell(p) as usize]
     }
 
     /// The owners of a point. Not for the north pole.
     pub(crate) fn locate(&self, p: Point) -> Found {
-        let tile = self.tile(p);
-        let (words, mut shift) = (&tile.words, tile.grid.shift);
-        let mut word = words[tile.grid.cell(p) as usize];
+        let sheet = self.sheet(p);
+        let tile = sheet.tile(p);
+        let (words, mut grid) = (sheet.words_of(tile), tile.grid);
+        let mut word = words[grid.cell(p) as usize];
         loop {
             match Cell::of(word) {
                 Cell::Nobody => return Found::new(),
                 Cell::One(ix) => return Found::from_slice(&[ix]),
-                Cell::List(at) => return Found::from_slice(&words[at + 1..][..words[at] as usize]),
-                Cell::Leaf(at) => {
-                    return match leaf::one_owner(&words[at..], p, shift) {
-                        Some(NOBODY) => Found::new(),
-                        Some(ix) => Found::from_slice(&[ix]),
-                        None => leaf::owners(&words[at..], p, shift),
-                    };
-                }
+                Cell::List(_) => return Found::from_slice(list(words, word)),
+                Cell::Leaf(at) => word = leaf::read(&words[at..], p, grid.shift),
+                Cell::Wide(at) => return leaf::wide::owners(&words[at..], p),
                 Cell::Node(at) => {
-                    // The smallest cells are of one unit, and a node above them may have room for four only.
-                    let bits = NODE_BITS.min(shift);
-                    shift -= bits;
-                    word = words[at + Grid::new(shift, bits).cell(p) as usize];
+                    grid = Grid::of_node(grid.shift);
+                    word = words[at + grid.cell(p) as usize];
                 }
             }
         }
@@ -145,56 +150,66 @@ impl Plane {
     pub(crate) fn memory_bytes(&self) -> usize {
         // An `Arc` counts its owners in two words; the allocator keeps one.
         const KEPT: usize = 3 * size_of::<usize>();
-        let mut seen = HashSet::new();
-        let mut bytes = size_of_val(&*self.sheets) + KEPT;
-        for sheet in self.sheets.iter().filter(|sheet| seen.insert(Arc::as_ptr(sheet).cast::<()>())) {
-            bytes += size_of_val(&*sheet.tiles) + size_of::<Sheet>() + KEPT;
-        }
-        bytes + self.tiles().map(|tile| size_of_val(&*tile.words) + KEPT).sum::<usize>()
+        let sheets = self.distinct().map(|sheet| {
+            let own = sheet.tiles.iter().filter_map(|tile| tile.own.as_deref());
+            let words = own.chain([&*sheet.words]).map(|words| words.bytes() + size_of::<Words>() + KEPT);
+            size_of_val(&*sheet.tiles) + size_of::<Sheet>() + KEPT + words.sum::<usize>()
+        });
+        size_of_val(&*self.sheets) + KEPT + sheets.sum::<usize>()
     }
 
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        for tile in self.tiles() {
-            counts.tiles += 1;
-            let mut grids = vec![(0, 1_usize << (2 * tile.grid.bits()))];
-            while let Some((at, len)) = grids.pop() {
-                counts.cells += len;
-                for word in &tile.words[at..at + len] {
-                    match Cell::of(*word) {
-                        Cell::Node(at) => grids.push((at, 1 << (2 * NODE_BITS))),
-                        Cell::Leaf(_) => counts.leaves += 1,
-                        Cell::Nobody | Cell::One(_) | Cell::List(_) => {}
-                    }
-                }
+        for sheet in self.distinct() {
+            // Each once, though many places share it.
+            let mut seen = HashSet::new();
+            for tile in sheet.tiles.iter().filter(|tile| tile.own.is_some() || seen.insert(tile.at)) {
+                counts.add(sheet.words_of(tile), tile.grid);
             }
         }
         counts
     }
 
-    /// Each tile once, though many places share it.
-    fn tiles(&self) -> impl Iterator<Item = &Tile> {
-        let (mut sheets, mut tiles) = (HashSet::new(), HashSet::new());
-        let each = self.sheets.iter().filter(move |sheet| sheets.insert(Arc::as_ptr(sheet).cast::<()>()));
-        each.flat_map(|sheet| sheet.tiles.iter())
-            .filter(move |tile| tiles.insert(Arc::as_ptr(&tile.words).cast::<()>()))
+    /// Each sheet once, though all that are empty are one.
+    fn distinct(&self) -> impl Iterator<Item = &Sheet> {
+        let mut seen = HashSet::new();
+        self.sheets.iter().filter(move |sheet| seen.insert(Arc::as_ptr(sheet))).map(|sheet| &**sheet)
     }
 }
 
-impl Tile {
-    /// The same owners everywhere in a square of `2^shift` units.
-    fn plain(owners: &[u32], shift: u32) -> Self {
-        let count = u32::try_from(owners.len()).unwrap_or(u32::MAX);
-        let words: Vec<u32> = match owners {
-            [] => vec![NOBODY, 0],
-            [one] => vec![Cell::One(*one).word(), *one, 1],
-            many => [Cell::List(1).word(), count].into_iter().chain(many.iter().copied()).chain([count]).collect(),
-        };
-        Self { words: words.into(), grid: Grid::new(shift, 0) }
+impl Counts {
+    /// Of a tile.
+    fn add(&mut self, words: &[u32], grid: Grid) {
+        self.tiles += 1;
+        let mut grids = vec![(0, 1_usize << (2 * grid.bits))];
+        while let Some((at, len)) = grids.pop() {
+            self.cells += len;
+            for word in &words[at..at + len] {
+                match Cell::of(*word) {
+                    Cell::Node(at) => grids.push((at, 1 << (2 * NODE_BITS))),
+                    Cell::Leaf(_) | Cell::Wide(_) => self.leaves += 1,
+                    Cell::Nobody | Cell::One(_) | Cell::List(_) => {}
+                }
+            }
+        }
+    }
+}
+
+impl Sheet {
+    #[inline]
+    fn tile(&self, p: Point) -> &Tile {
+        &self.tiles[self.grid.cell(p) as usize]
     }
 
-    fn guests(&self) -> &[u32] {
-        let (count, rest) = self.words.split_last().map_or((0, &[][..]), |(count, rest)| (*count as usize, rest));
+    /// From its grid on.
+    #[inline]
+    fn words_of<'a>(&'a self, tile: &'a Tile) -> &'a [u32] {
+        &tile.own.as_ref().unwrap_or(&self.words).all()[tile.at as usize..]
+    }
+
+    fn guests<'a>(&'a self, tile: &'a Tile) -> &'a [u32] {
+        let before = &tile.own.as_ref().unwrap_or(&self.words).all()[..tile.at as usize];
+        let (count, rest) = before.split_last().map_or((0, &[][..]), |(count, rest)| (*count as usize, rest));
         &rest[rest.len() - count..]
     }
 }

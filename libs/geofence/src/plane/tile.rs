@@ -1,14 +1,17 @@
 //! Cutting a tile: from a cell to those within it, again and again, the edges that touch each and the owners at its
 //! south-west corner are handed down; both say all there is to know of it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
+
+use smallvec::SmallVec;
 
 use super::{
     Grid, NODE_BITS, Tile,
     build::Part,
     cell::{Cell, Set, toggle},
     edge::{Area, Edge, NOBODY, merge},
-    leaf::{Content, is_slim, write_leaf},
+    leaf::{Content, Draft, is_slim, wide},
+    words::Words,
 };
 
 /// A tile of so many edges needs no grid if they are long.
@@ -122,7 +125,7 @@ impl Cells<'_> {
                 each(row * along + column, (x, y), mine, &here);
                 for edge in mine.iter().map(|number| &self.edges[*number as usize]) {
                     if edge.is_east_of((x, y)) && !edge.is_east_of((x + side, y)) {
-                        toggle(&mut here, edge);
+                        toggle(&mut here, edge.toggles);
                     }
                 }
                 x += side;
@@ -130,7 +133,7 @@ impl Cells<'_> {
             let x = self.origin.0;
             for edge in buckets.at(row * along).iter().map(|number| &self.edges[*number as usize]) {
                 if edge.is_north_of((x, y)) && !edge.is_north_of((x, y + side)) {
-                    toggle(&mut first, edge);
+                    toggle(&mut first, edge.toggles);
                 }
             }
             y += side;
@@ -138,14 +141,18 @@ impl Cells<'_> {
     }
 }
 
-/// Makes tiles of some parts, one after the other.
+/// Makes tiles of some parts, one after the other, into one piece of memory.
 pub(super) struct Tiles<'a> {
     parts: &'a [Part<'a>],
     density: u32,
     /// Of a tile's side.
     shift: u32,
+    /// Where each tile begins, and its grid.
+    made: Vec<(u32, Grid)>,
+    /// Of all that are made.
+    all: Vec<u32>,
     /// The last one without an edge, with its owners: the next is often alike, and may share its memory.
-    plain: Option<(Set, Tile)>,
+    plain: Option<(Set, (u32, Grid))>,
     /// Of the tile that is being made.
     words: Vec<u32>,
     lists: HashMap<Vec<u32>, usize>,
@@ -155,8 +162,16 @@ pub(super) struct Tiles<'a> {
 
 impl<'a> Tiles<'a> {
     pub(super) fn new(parts: &'a [Part<'a>], density: u32, shift: u32) -> Self {
-        let (words, lists) = (Vec::new(), HashMap::new());
-        Self { parts, density, shift, plain: None, words, lists, last: None, most_words: 0 }
+        let (made, all, words, lists) = (Vec::new(), Vec::new(), Vec::new(), HashMap::new());
+        Self { parts, density, shift, made, all, plain: None, words, lists, last: None, most_words: 0 }
+    }
+
+    /// All that were made, in their order, and their words.
+    pub(super) fn done(self) -> (Arc<Words>, Box<[Tile]>) {
+        let (words, from) = Words::of(&self.all);
+        let place = |at: u32| at.checked_add(from).expect("a sheet is smaller than 16 GiB");
+        let tiles = self.made.into_iter().map(|(at, grid)| Tile { own: None, at: place(at), grid });
+        (Arc::new(words), tiles.collect())
     }
 
     fn owners(&self, numbers: &[u32]) -> Vec<u32> {
@@ -166,16 +181,14 @@ impl<'a> Tiles<'a> {
         owners
     }
 
-    /// Of the edges that touch it, and the owners of its corner.
-    pub(super) fn tile(&mut self, origin: (i64, i64), mut edges: Vec<Edge>, corner: &Set) -> Tile {
+    /// Makes the next, of the edges that touch it, and the owners of its corner.
+    pub(super) fn make(&mut self, origin: (i64, i64), mut edges: Vec<Edge>, corner: &Set) {
         merge(&mut edges);
-        if edges.is_empty() {
-            if let Some((_, tile)) = self.plain.as_ref().filter(|(owners, _)| owners == corner) {
-                return tile.clone();
-            }
-            let tile = Tile::plain(&self.owners(corner), self.shift);
-            self.plain = Some((corner.clone(), tile.clone()));
-            return tile;
+        if edges.is_empty()
+            && let Some((_, alike)) = self.plain.as_ref().filter(|(owners, _)| owners == corner)
+        {
+            self.made.push(*alike);
+            return;
         }
         let most = grid_bits(&edges, self.density);
         let (buckets, bits) = Buckets::coarse_enough(&edges, origin, self.shift, most, TILE_SPREAD);
@@ -189,9 +202,15 @@ impl<'a> Tiles<'a> {
         self.fill(&Cells { origin, shift, bits, edges: &edges, corner }, &buckets, 0);
         let numbers = edges.iter().flat_map(|edge| edge.toggles).filter(|n| *n != NOBODY).chain(corner.iter().copied());
         let guests = self.owners(&numbers.collect::<Vec<_>>());
-        self.words.extend_from_slice(&guests);
-        self.words.push(u32::try_from(guests.len()).unwrap_or(0));
-        Tile { words: self.words.as_slice().into(), grid: Grid::new(shift, bits) }
+        let count = |n: usize| u32::try_from(n).expect("a sheet is smaller than 16 GiB");
+        self.all.extend_from_slice(&guests);
+        self.all.push(count(guests.len()));
+        let tile = (count(self.all.len()), Grid::new(shift, bits));
+        self.all.extend_from_slice(&self.words);
+        self.made.push(tile);
+        if edges.is_empty() {
+            self.plain = Some((corner.clone(), tile));
+        }
     }
 
     /// Writes cells from a place on.
@@ -205,24 +224,35 @@ impl<'a> Tiles<'a> {
         // The points of the cell are all that is asked about, and they end before the next cell's corner.
         let points = Area::of(origin, (1 << shift) - 1);
         let mine_all = mine.iter().map(|number| edges[*number as usize]);
-        let touching: smallvec::SmallVec<[Edge; 16]> = mine_all.filter(|edge| edge.meets(&points)).collect();
+        let touching: SmallVec<[Edge; 16]> = mine_all.filter(|edge| edge.meets(&points)).collect();
         if touching.is_empty() || shift == 0 {
             return self.plain_cell(here);
         }
         let content = Content { origin, shift, edges: &touching, corner: here };
-        let within = shift.saturating_sub(NODE_BITS);
+        let within = shift.saturating_sub(u32::from(NODE_BITS));
         let cut = || Buckets::of(edges, mine, origin, within, shift - within);
         let Some(buckets) = (!content.is_small() && self.words.len() <= self.most_words)
             .then(cut)
             .filter(|cut| mine.len() <= BUNDLE || cut.edges.len() <= 2 * mine.len())
         else {
-            let parts = self.parts;
-            return Cell::Leaf(write_leaf(&mut self.words, &content, |number| parts[number as usize].ix)).word();
+            return self.leaf(&content);
         };
         let at = self.words.len();
         self.words.resize(at + (1 << (2 * NODE_BITS)), super::NOBODY);
         self.fill(&Cells { origin, shift: within, bits: shift - within, edges, corner: here }, &buckets, at);
         Cell::Node(at).word()
+    }
+
+    fn leaf(&mut self, content: &Content<'_>) -> u32 {
+        let Some(Draft { before, palette, after }) = content.draft() else {
+            let parts = self.parts;
+            return Cell::Wide(wide::write(&mut self.words, content, |number| parts[number as usize].ix)).word();
+        };
+        // Lists are written on the way.
+        let palette: SmallVec<[u32; 8]> = palette.iter().map(|owners| self.plain_cell(owners)).collect();
+        let at = self.words.len();
+        [&before[..], &palette, &after].iter().for_each(|part| self.words.extend_from_slice(part));
+        Cell::Leaf(at).word()
     }
 
     fn plain_cell(&mut self, numbers: &Set) -> u32 {
@@ -254,5 +284,5 @@ fn grid_bits(edges: &[Edge], density: u32) -> u32 {
     if edges.len() <= FEW_EDGES && !edges.iter().all(is_slim) {
         return 0;
     }
-    ((edges.len() << density).ilog2().div_ceil(2)).min(MOST_BITS)
+    (edges.len() << density).checked_ilog2().map_or(0, |bits| bits.div_ceil(2).min(MOST_BITS))
 }
