@@ -28,6 +28,9 @@ pub enum Record {
     },
     /// There is none.
     Absent,
+    /// There is none, and there may have been one: the rows themselves are not older than an orphan must be. A database that
+    /// was lost and made anew says so of all that it had.
+    Unknown,
 }
 
 /// Why an object goes.
@@ -56,6 +59,7 @@ impl Reason {
 pub fn judge(object: &Object, record: Record, orphan_after_ms: i64, now: Timestamp) -> Option<Reason> {
     match record {
         Record::Until { ends, .. } => (ends <= now).then_some(Reason::Ended),
+        Record::Unknown => None,
         Record::Absent => (now.since(object.put_at) > orphan_after_ms).then_some(Reason::Orphan),
     }
 }
@@ -63,7 +67,7 @@ pub fn judge(object: &Object, record: Record, orphan_after_ms: i64, now: Timesta
 /// What the rows say, for the walk. The geo-index implements it over the store.
 #[async_trait]
 pub trait Records: Send + Sync + 'static {
-    /// What is known of each of these objects, in their order.
+    /// What is known of each of these objects, in their order, as of the last [`Self::take`].
     async fn of(&self, objects: &[MediaId]) -> Result<Vec<Record>, String>;
     /// Shortens the row of a media whose object goes before the row's own end.
     async fn shorten(&self, media: MediaId, ends: Timestamp) -> Result<(), String>;
@@ -101,6 +105,8 @@ pub struct Swept {
     pub ended: u64,
     /// Removed because nothing names them.
     pub orphans: u64,
+    /// Old enough to be removed, named by nothing, and kept because the rows are too new to tell ([`Record::Unknown`]).
+    pub unknown: u64,
 }
 
 impl Swept {
@@ -187,6 +193,9 @@ async fn clear(
         if let Some(reason) = judge(&object, record, pace.orphan_after_ms, now) {
             let vault = Arc::clone(vault);
             going.push(async move { (reason, object.bytes, remove(object, record, vault, records).await) });
+        } else if record == Record::Unknown {
+            let would_go = judge(&object, Record::Absent, pace.orphan_after_ms, now).is_some();
+            swept.unknown += u64::from(would_go);
         }
     }
     let mut removals = stream::iter(going).buffer_unordered(REMOVALS);

@@ -70,6 +70,9 @@ pub trait MediaIndex: Send + Sync + 'static {
     async fn shorten(&self, media: &Media, ends: Timestamp) -> Result<(), StoreError>;
     /// Every row, those past their end too, after `after` in the store's own order, at most `limit`: for audits.
     async fn all(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<MediaRow>, StoreError>;
+    /// Since when the database has had its table of media; `None`: as long as there has been anything to keep. What was stored
+    /// before may have had rows in a database that was lost.
+    async fn since(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Takes the walk of a shard until `until`, or takes it further; `None` if another holder has it and its time is not
     /// over. By conditional write, always.

@@ -86,7 +86,8 @@ pub fn start(config: Config, health: &Health, manager: &mut Manager) -> Result<(
         Phase::Work,
         ended_well(async move {
             let Some(store) = stored.established(&stop).await else { return };
-            let records = StoreRecords::new(store.media, store.registry, Uuid::new_v4());
+            let records =
+                StoreRecords::new(store.media, store.registry, Uuid::new_v4(), config.retention.orphan_after_ms);
             retention::run(&vault, &records, &config.retention, &SystemClock, &stop).await;
         }),
     );

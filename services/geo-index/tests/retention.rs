@@ -9,7 +9,7 @@ use porchlight_clips::{
     Vault,
     sweep::{Record, Records as _, walk},
 };
-use porchlight_domain::{DeviceId, Label, ManualClock, Media, MediaKind, Timestamp};
+use porchlight_domain::{Clock as _, DeviceId, Label, ManualClock, Media, MediaKind, SystemClock, Timestamp};
 use porchlight_geo_index::{
     RetentionConfig,
     retention::{self, StoreRecords},
@@ -35,7 +35,7 @@ struct Scene {
 
 impl Scene {
     fn records(&self, holder: Uuid) -> StoreRecords {
-        StoreRecords::new(self.world.clone(), self.devices.clone(), holder)
+        StoreRecords::new(self.world.clone(), self.devices.clone(), holder, config().orphan_after_ms)
     }
 
     /// The `n`-th clip of a device, kept for 30 days, with its row and its object.
@@ -100,6 +100,21 @@ async fn g6_what_nobody_completed_goes_after_its_bound_and_not_before() {
     assert!(scene.objects.has(&abandoned));
     scene.walked(15, 4 * DAY_MS + 1).await;
     assert!(!scene.objects.has(&abandoned));
+}
+
+/// A database that replaces one that was lost knows no row of what is stored. Until its rows have been kept for as long as an
+/// orphan must be old, their lack says nothing.
+#[tokio::test]
+async fn g6_a_new_database_calls_nothing_abandoned() {
+    let scene = Scene::default();
+    let clip = clip(device(15, 1), 1);
+    scene.objects.put(&clip, Timestamp(NOON));
+    let ago = |ms: i64| SystemClock.now().plus_ms(-ms);
+    for (since, stays) in [(ago(0), true), (ago(4 * DAY_MS - 3_600_000), true), (ago(4 * DAY_MS + 1), false)] {
+        scene.world.begun(since);
+        scene.walked(15, 40 * DAY_MS).await;
+        assert_eq!(scene.objects.has(&clip), stays, "{since:?}");
+    }
 }
 
 /// What the rows say, in the order of the objects; one question for a plan in a page.

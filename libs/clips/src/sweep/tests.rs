@@ -194,11 +194,26 @@ async fn what_ended_and_what_nothing_names_goes_and_the_rest_stays() {
     }
     let world = Arc::new(world);
     let swept = sweep_all(&world, 2).await.unwrap().unwrap();
-    assert_eq!(swept, Swept { judged: 7, ended: 2, orphans: 2 });
+    assert_eq!(swept, Swept { judged: 7, ended: 2, orphans: 2, unknown: 0 });
     assert_eq!(world.left(), [2, 5]);
     assert!(world.objects.lock().unwrap().contains_key("media/0-young"));
     assert_eq!(*world.shortened.lock().unwrap(), [(MediaId(Uuid::from_u128(4)), Timestamp(NOW.0 - 5))]);
     assert_eq!((world.cursor.lock().unwrap().as_str(), *world.finished.lock().unwrap()), ("", 1));
+}
+
+#[tokio::test]
+async fn g6_what_a_lost_database_may_have_named_stays_and_is_counted() {
+    let world = World::default().with(1, ENDED).with(2, Record::Unknown).with(3, Record::Unknown);
+    let young = World::name(3);
+    world.objects.lock().unwrap().get_mut(&young).unwrap().put_at = Timestamp(NOW.0 - ORPHAN_AFTER_MS);
+    let world = Arc::new(world);
+    let swept = sweep_all(&world, 2).await.unwrap().unwrap();
+    assert_eq!(
+        swept,
+        Swept { judged: 3, ended: 1, orphans: 0, unknown: 1 },
+        "an open upload is nothing to worry about"
+    );
+    assert_eq!(world.left(), [2, 3]);
 }
 
 #[tokio::test]
@@ -207,7 +222,7 @@ async fn a_walk_that_was_stopped_is_taken_up_and_judges_every_object_once() {
     let mut world = (0..10).fold(World::default(), |world, n| world.with(n, if n % 2 == 0 { ENDED } else { LATER }));
     world.stop = Some(stop.clone());
     let world = Arc::new(world);
-    assert_eq!(sweep(&world, pace(3), &stop).await, Ok(Some(Swept { judged: 3, ended: 2, orphans: 0 })));
+    assert_eq!(sweep(&world, pace(3), &stop).await, Ok(Some(Swept { judged: 3, ended: 2, ..Swept::default() })));
     assert_eq!((world.cursor.lock().unwrap().clone(), *world.finished.lock().unwrap()), (World::name(2), 0));
 
     assert_eq!(sweep(&world, pace(3), &stop).await, Ok(Some(Swept::default())), "it is still to stop");
@@ -244,7 +259,7 @@ async fn an_object_that_is_refused_stays_holds_up_no_other_and_is_met_again() {
     assert_eq!((world.cursor.lock().unwrap().as_str(), *world.finished.lock().unwrap()), ("", 1));
 
     world.locked.lock().unwrap().clear();
-    assert_eq!(sweep_all(&world, 2).await, Ok(Some(Swept { judged: 1, ended: 1, orphans: 0 })));
+    assert_eq!(sweep_all(&world, 2).await, Ok(Some(Swept { judged: 1, ended: 1, ..Swept::default() })));
     assert_eq!(world.left(), [0_u128; 0]);
 }
 
@@ -257,7 +272,7 @@ async fn a_page_that_fails_is_met_again_from_its_beginning() {
     assert_eq!((world.cursor.lock().unwrap().clone(), *world.finished.lock().unwrap()), (World::name(1), 0));
 
     world.away.lock().unwrap().clear();
-    assert_eq!(sweep_all(&world, 2).await, Ok(Some(Swept { judged: 3, ended: 3, orphans: 0 })));
+    assert_eq!(sweep_all(&world, 2).await, Ok(Some(Swept { judged: 3, ended: 3, ..Swept::default() })));
     assert_eq!(world.left(), [0_u128; 0]);
 }
 

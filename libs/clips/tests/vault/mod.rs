@@ -395,8 +395,9 @@ pub(crate) async fn a_walk_removes_what_ended_and_what_nothing_names_and_is_take
         judged: first.judged + rest.judged,
         ended: first.ended + rest.ended,
         orphans: first.orphans + rest.orphans,
+        unknown: first.unknown + rest.unknown,
     };
-    assert_eq!(sum, Swept { judged: 7, ended: 3, orphans: 2 });
+    assert_eq!(sum, Swept { judged: 7, ended: 3, orphans: 2, unknown: 0 });
 
     let mut left: Vec<String> = kept.iter().chain([&other]).map(|grant| grant.media().to_string()).collect();
     let mut names: Vec<String> =

@@ -126,6 +126,11 @@ impl MediaIndex for EmbeddedMedia {
         self.0.read(Table::Media, move |view| view.first(&span, limit, |_, row| read(Table::Media, row))).await
     }
 
+    /// The folder of the rows is that of the objects, too: they are lost together.
+    async fn since(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
     async fn take_sweep(&self, shard: u8, holder: Uuid, until: Timestamp) -> Result<Option<Sweep>, StoreError> {
         self.0
             .conditional(Table::Sweeps, move |change| {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     GONE_KEPT_MS, MediaIndex, MediaRow, StoreError, Sweep,
     media::{is_gone, shortened_at, stands_against},
-    rows::{media::StoredMedia, ts, written_at},
+    rows::{from_ts, media::StoredMedia, ts, written_at},
 };
 
 const BY_ID: &str = "media";
@@ -41,6 +41,8 @@ statements! {
         get: Read "media" concat!("SELECT ", columns!(), " FROM media WHERE id = ?");
         put: Write "media"
             concat!("INSERT INTO media (", columns!(), ") VALUES (", values!(), ") USING TIMESTAMP :written_at AND TTL :ttl");
+        // The file that made the table.
+        since: Read "schema_migrations" "SELECT applied_at FROM schema_migrations WHERE name = '0004_media'";
         remove: Write "media" "DELETE FROM media USING TIMESTAMP ? WHERE id = ?";
         first: Read "media" concat!("SELECT ", columns!(), " FROM media LIMIT ?");
         next: Read "media" concat!("SELECT ", columns!(), " FROM media WHERE token(id) > token(?) LIMIT ?");
@@ -173,6 +175,11 @@ impl MediaIndex for ScyllaMedia {
             }
         }
         Ok(found)
+    }
+
+    async fn since(&self) -> Result<Option<Timestamp>, StoreError> {
+        let row: Option<(CqlTimestamp,)> = self.cql.one(&self.statements.since, ()).await?;
+        Ok(row.map(|(applied_at,)| from_ts(applied_at)))
     }
 
     async fn take_sweep(&self, shard: u8, holder: Uuid, until: Timestamp) -> Result<Option<Sweep>, StoreError> {

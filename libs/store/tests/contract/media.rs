@@ -206,6 +206,12 @@ fn walked(cursor: &str, passes: u64) -> Sweep {
     Sweep { cursor: cursor.into(), passes }
 }
 
+/// Tables were made for this test; a folder without them has nothing that could be older.
+pub(super) async fn the_rows_say_since_when_they_are_kept(store: Store) {
+    let since = store.media.since().await.unwrap();
+    assert!(since.is_none_or(|since| since <= now() && since > now().plus_ms(-HOUR_MS)), "{since:?}");
+}
+
 pub(super) async fn a_sweep_is_taken_up_where_it_was_left(store: Store) {
     const SHARD: u8 = 200;
     let (mine, other) = (id(), id());

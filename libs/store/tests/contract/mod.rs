@@ -65,6 +65,7 @@ pub(crate) fn cases() -> Vec<Case> {
         media::g6_a_row_is_absent_when_its_time_is_over,
         media::g6_a_shorter_end_stays_whatever_is_written_later,
         media::all_media_are_walked_in_pages,
+        media::the_rows_say_since_when_they_are_kept,
         media::a_sweep_is_taken_up_where_it_was_left,
         media::a_sweep_is_another_s_only_when_its_time_is_over,
         media::of_many_who_take_a_sweep_one_has_it,

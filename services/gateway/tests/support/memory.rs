@@ -307,6 +307,9 @@ impl MediaIndex for Memory {
     async fn all(&self, _: Option<MediaId>, _: usize) -> Result<Vec<MediaRow>, StoreError> {
         unreachable!("the gateway audits nothing")
     }
+    async fn since(&self) -> Result<Option<Timestamp>, StoreError> {
+        unreachable!("the gateway sweeps no objects")
+    }
     async fn take_sweep(&self, _: u8, _: Uuid, _: Timestamp) -> Result<Option<Sweep>, StoreError> {
         unreachable!("the gateway sweeps no objects")
     }

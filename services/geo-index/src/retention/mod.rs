@@ -57,8 +57,16 @@ pub async fn run(
         match walked {
             Ok(Some(swept)) => {
                 metrics::swept("swept");
-                if swept.ended + swept.orphans > 0 {
-                    let sweep::Swept { judged, ended, orphans } = swept;
+                let sweep::Swept { judged, ended, orphans, unknown } = swept;
+                if unknown > 0 {
+                    tracing::warn!(
+                        shard,
+                        unknown,
+                        "no row names these stored objects, and they stay while the database is new: if it replaces one that \
+                         was lost, restore its rows before it is older than retention.orphan_after_ms"
+                    );
+                }
+                if ended + orphans > 0 {
                     tracing::info!(shard, judged, ended, orphans, "stored objects removed");
                 }
                 rounds.due(shard, begun + every);

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -24,12 +27,18 @@ pub struct StoreRecords {
     holder: Uuid,
     /// How many walks each shard has behind it, as read when it was taken.
     passes: Mutex<HashMap<u8, u64>>,
+    /// How old the rows must be for one that is not there to mean anything, ms.
+    telling_after_ms: i64,
+    /// Whether they are, as read when a shard was taken.
+    telling: AtomicBool,
 }
 
 impl StoreRecords {
-    /// `holder`: who takes shards; another one for each process.
-    pub fn new(media: Arc<dyn MediaIndex>, registry: Arc<dyn Registry>, holder: Uuid) -> Self {
-        Self { media, registry, holder, passes: Mutex::default() }
+    /// `holder`: who takes shards; another one for each process. `telling_after_ms`: in a database that is not older, an object
+    /// without a row is [`Record::Unknown`].
+    pub fn new(media: Arc<dyn MediaIndex>, registry: Arc<dyn Registry>, holder: Uuid, telling_after_ms: i64) -> Self {
+        let telling = AtomicBool::new(true);
+        Self { media, registry, holder, passes: Mutex::default(), telling_after_ms, telling }
     }
 
     /// When a media ends by its row and by its device's plan as it is now, and whether the row must be shortened for it.
@@ -66,7 +75,8 @@ impl Records for StoreRecords {
         let mut records = Vec::with_capacity(rows.len());
         for row in rows {
             records.push(match row {
-                None => Record::Absent,
+                None if self.telling.load(Ordering::Relaxed) => Record::Absent,
+                None => Record::Unknown,
                 Some(row) => {
                     let device = row.media.device;
                     let plan = match plans.entry(device) {
@@ -88,6 +98,9 @@ impl Records for StoreRecords {
     }
 
     async fn take(&self, shard: u8) -> Result<Option<String>, String> {
+        let since = self.media.since().await.map_err(|e| e.to_string())?;
+        let telling = since.is_none_or(|since| SystemClock.now().since(since) > self.telling_after_ms);
+        self.telling.store(telling, Ordering::Relaxed);
         let Some(sweep) = self.take(shard).await.map_err(|e| e.to_string())? else { return Ok(None) };
         self.passes.lock().unwrap_or_else(PoisonError::into_inner).insert(shard, sweep.passes);
         Ok(Some(sweep.cursor))

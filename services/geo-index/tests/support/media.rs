@@ -49,6 +49,10 @@ impl MediaIndex for World {
         Err(StoreError::Refused("not asked by this service".into()))
     }
 
+    async fn since(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.call(|s| s.rows.since)
+    }
+
     async fn take_sweep(&self, shard: u8, holder: Uuid, until: Timestamp) -> Result<Option<Sweep>, StoreError> {
         self.call(|s| {
             let fresh = || (holder, until, Sweep { cursor: String::new(), passes: 0 });

@@ -53,6 +53,7 @@ pub struct Rows {
     pointers: HashMap<GroupKey, (Timestamp, u32, ItemId)>,
     pub feeds: BTreeSet<(String, FeedPosition)>,
     pub media: BTreeMap<MediaId, MediaRow>,
+    since: Option<Timestamp>,
 }
 
 impl Rows {
@@ -69,6 +70,11 @@ impl World {
     /// Every call of the store fails so, until it is set to `None`.
     pub fn fail(&self, failure: Option<StoreError>) {
         self.state.lock().unwrap().failure = failure;
+    }
+
+    /// Since when there have been rows at all; at first, always.
+    pub fn begun(&self, since: Timestamp) {
+        self.state.lock().unwrap().rows.since = Some(since);
     }
 
     /// What the store takes for the present; at first nothing has ended.

@@ -81,7 +81,7 @@ impl Audit {
         match (sweep::judge(object, record, self.orphan_after_ms, self.now), record) {
             (Some(reason), _) => Compared::Suspect(reason),
             (None, Record::Until { .. }) => Compared::Agrees,
-            (None, Record::Absent) => {
+            (None, Record::Absent | Record::Unknown) => {
                 self.open_uploads += 1;
                 Compared::Agrees
             }
@@ -206,7 +206,7 @@ async fn has_ended(key: MediaId, records: &impl Records) -> Result<bool, Failure
     let record = records.of(&[key]).await.map_err(Failure::Failed)?;
     Ok(match record.first() {
         Some(Record::Until { ends, .. }) => *ends <= now,
-        Some(Record::Absent) | None => true,
+        Some(Record::Absent | Record::Unknown) | None => true,
     })
 }
 

@@ -53,11 +53,15 @@ pub(super) struct Sweep {
 pub(super) async fn run(command: Command, config: Config) -> Result<String, Failure> {
     let vault: Arc<dyn Vault> = Arc::new(S3::new(&config.s3).map_err(Failure::Usage)?);
     let store = Store::connect(&config.cql).await.map_err(|e| Failure::Failed(e.to_string()))?;
-    let records = StoreRecords::new(store.media.clone(), store.registry.clone(), Uuid::new_v4());
+    let orphan_after_ms = match command {
+        Command::Sweep(Sweep { grace, .. }) | Command::Audit(grace) => grace.orphan_after_ms,
+    };
+    let holder = Uuid::new_v4();
+    let records = StoreRecords::new(store.media.clone(), store.registry.clone(), holder, orphan_after_ms);
     match command {
-        Command::Sweep(Sweep { grace, objects_per_s }) => {
-            sweep::run(&vault, records, grace.orphan_after_ms, objects_per_s).await
+        Command::Sweep(Sweep { objects_per_s, .. }) => {
+            sweep::run(&vault, records, orphan_after_ms, objects_per_s).await
         }
-        Command::Audit(grace) => audit::run(&*vault, &*store.media, &records, grace.orphan_after_ms).await,
+        Command::Audit(_) => audit::run(&*vault, &*store.media, &records, orphan_after_ms).await,
     }
 }

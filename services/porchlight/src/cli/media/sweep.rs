@@ -101,6 +101,7 @@ async fn pass(
             total.judged += swept.judged;
             total.ended += swept.ended;
             total.orphans += swept.orphans;
+            total.unknown += swept.unknown;
             held = 0;
         } else {
             left.push_back(shard);
@@ -128,8 +129,15 @@ async fn pass(
 }
 
 fn tell(swept: Swept) -> String {
-    let Swept { judged, ended, orphans } = swept;
-    format!("{judged} objects judged: {ended} removed that had ended, {orphans} removed that nobody completed")
+    let Swept { judged, ended, orphans, unknown } = swept;
+    let kept = match unknown {
+        0 => String::new(),
+        _ => format!(
+            "; {unknown} kept that no row names: the database is new, and may replace one that was lost (porchlight media \
+             audit lists them)"
+        ),
+    };
+    format!("{judged} objects judged: {ended} removed that had ended, {orphans} removed that nobody completed{kept}")
 }
 
 #[cfg(test)]
