@@ -20,11 +20,12 @@ use porchlight_synth::{BOSTON, Nation, towns};
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-/// Beside the best peer, in batches: half of what docs/PERFORMANCE.md states or less, for machines are noisy.
-const LEAST_CITY: [f64; 3] = [12.0, 6.0, 12.0];
-const LEAST_NATION: f64 = 15.0;
+/// Beside the best peer, in batches: about half of what docs/PERFORMANCE.md states, for machines are noisy.
+const LEAST_CITY: [f64; 3] = [12.0, 9.0, 24.0];
+const LEAST_NATION: f64 = 25.0;
 /// The same, one at a time.
-const LEAST_ONE_BY_ONE: [f64; 3] = [5.0, 3.0, 4.0];
+const LEAST_ONE_BY_ONE: [f64; 3] = [5.0, 4.0, 4.0];
+const LEAST_NATION_ONE_BY_ONE: f64 = 6.0;
 /// Bytes of the index for each vertex of the nation, each of them of two towns.
 const MOST_BYTES: usize = 14;
 
@@ -218,7 +219,7 @@ fn nation(towns: u32, vertices: u32) -> Vec<String> {
         line::<geometry_rs::Polygon>(&all, &points, &rows),
     ];
     let title = format!("{towns} towns");
-    let mut fallen = print(&format!("{title}, one at a time"), &["random"], &single, &peers, &LEAST_ONE_BY_ONE[1..2]);
+    let mut fallen = print(&format!("{title}, one at a time"), &["random"], &single, &peers, &[LEAST_NATION_ONE_BY_ONE]);
     fallen.extend(print(&format!("{title}, batch"), &["random"], &batches, &peers, &[LEAST_NATION]));
     if bytes_each > MOST_BYTES && towns >= 345_000 {
         fallen.push(format!("{title}: {bytes_each} bytes for each vertex"));
