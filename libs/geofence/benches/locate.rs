@@ -219,7 +219,8 @@ fn nation(towns: u32, vertices: u32) -> Vec<String> {
         line::<geometry_rs::Polygon>(&all, &points, &rows),
     ];
     let title = format!("{towns} towns");
-    let mut fallen = print(&format!("{title}, one at a time"), &["random"], &single, &peers, &[LEAST_NATION_ONE_BY_ONE]);
+    let mut fallen =
+        print(&format!("{title}, one at a time"), &["random"], &single, &peers, &[LEAST_NATION_ONE_BY_ONE]);
     fallen.extend(print(&format!("{title}, batch"), &["random"], &batches, &peers, &[LEAST_NATION]));
     if bytes_each > MOST_BYTES && towns >= 345_000 {
         fallen.push(format!("{title}: {bytes_each} bytes for each vertex"));

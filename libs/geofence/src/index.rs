@@ -147,8 +147,14 @@ impl GeofenceIndex {
     }
 
     /// The owners of a point, ascending.
-    pub fn locate(&self, point: Point) -> impl Iterator<Item = NeighborhoodIx> + use<> {
-        self.find_all(point).into_iter().map(NeighborhoodIx)
+    #[inline]
+    pub fn locate(&self, point: Point) -> impl Iterator<Item = NeighborhoodIx> {
+        let (found, mut n) = (self.find_all(point), 0);
+        std::iter::from_fn(move || {
+            let ix = *found.all().get(n)?;
+            n += 1;
+            Some(NeighborhoodIx(ix))
+        })
     }
 
     /// The owners of many points. What `owners` held before is forgotten, its memory reused.
@@ -177,7 +183,7 @@ impl GeofenceIndex {
     fn locate_block(&self, points: &[Point; BLOCK], words: &mut [u32; BLOCK], several: &mut Vec<NeighborhoodIx>) {
         let poles = self.plane.locate_block(points, words, |found| Owners::word(found, several));
         for n in plane::bits(poles) {
-            words[n] = Owners::word(&self.find_all(points[n]), several);
+            words[n] = Owners::word(self.find_all(points[n]).all(), several);
         }
     }
 
@@ -228,13 +234,14 @@ impl GeofenceIndex {
         self.entries.get(&ix).expect("a place comes from this index or from one before it")
     }
 
-    fn find_all(&self, point: Point) -> Found {
+    #[inline]
+    fn find_all(&self, point: Point) -> Found<'_> {
         let point = point.canonical();
         if point.y < NORTH_POLE {
             return self.plane.locate(point);
         }
         let holds = |ix: &&NeighborhoodIx| self.neighborhood(**ix).geometry.contains(point);
-        self.polar.iter().filter(holds).map(|ix| ix.0).collect()
+        Found::Made(self.polar.iter().filter(holds).map(|ix| ix.0).collect())
     }
 
     /// Everything but the plane. Gives the place, and the geometry that stood there.

@@ -279,7 +279,7 @@ mod tests {
                 let (mut some, mut any) = ([0; BLOCK], [0; BLOCK]);
                 let poles =
                     [plane.locate_block(&points, &mut some, &mut keep), plane.block(&points, &mut any, &mut keep)];
-                let one_by_one = |p: &Point| (p.y < NORTH_POLE).then(|| plane.locate(p.canonical()).to_vec());
+                let one_by_one = |p: &Point| (p.y < NORTH_POLE).then(|| plane.locate(p.canonical()).all().to_vec());
                 let expected: Vec<_> = points.iter().map(one_by_one).collect();
                 assert_eq!(owners(some, &several, poles[0]), expected, "{corner:?} {side}");
                 assert_eq!(owners(any, &several, poles[1]), expected, "{corner:?} {side}");

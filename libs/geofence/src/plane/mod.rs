@@ -34,7 +34,25 @@ const SHEETS: usize = 1 << (2 * SHEET_BITS);
 const NODE_BITS: u8 = 2;
 
 /// Places of owners that hold a point, ascending, each once.
-pub(crate) type Found = SmallVec<[u32; 4]>;
+#[derive(Debug)]
+pub(crate) enum Found<'a> {
+    /// A plain word.
+    Word(u32),
+    List(&'a [u32]),
+    Made(SmallVec<[u32; 4]>),
+}
+
+impl Found<'_> {
+    #[inline]
+    pub(crate) fn all(&self) -> &[u32] {
+        match self {
+            Self::Word(NOBODY) => &[],
+            Self::Word(one) => std::slice::from_ref(one),
+            Self::List(all) => all,
+            Self::Made(all) => all,
+        }
+    }
+}
 
 /// Immutable; cheap to clone.
 #[derive(Clone, Debug)]
@@ -126,18 +144,18 @@ impl Plane {
     }
 
     /// The owners of a point. Not for the north pole.
-    pub(crate) fn locate(&self, p: Point) -> Found {
+    #[inline]
+    pub(crate) fn locate(&self, p: Point) -> Found<'_> {
         let sheet = self.sheet(p);
         let tile = sheet.tile(p);
         let (words, mut grid) = (sheet.words_of(tile), tile.grid);
         let mut word = words[grid.cell(p) as usize];
         loop {
             match Cell::of(word) {
-                Cell::Nobody => return Found::new(),
-                Cell::One(ix) => return Found::from_slice(&[ix]),
-                Cell::List(_) => return Found::from_slice(list(words, word)),
+                Cell::Nobody | Cell::One(_) => return Found::Word(word),
+                Cell::List(_) => return Found::List(list(words, word)),
                 Cell::Leaf(at) => word = leaf::read(&words[at..], p, grid.shift),
-                Cell::Wide(at) => return leaf::wide::owners(&words[at..], p),
+                Cell::Wide(at) => return Found::Made(leaf::wide::owners(&words[at..], p)),
                 Cell::Node(at) => {
                     grid = Grid::of_node(grid.shift);
                     word = words[at + grid.cell(p) as usize];

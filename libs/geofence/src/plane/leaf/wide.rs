@@ -4,11 +4,12 @@
 //! Its words: how many owners, how many edges, the owners, the first set, and each edge: x and y of both ends, and the bits
 //! that it changes. Sets are as many words as the owners need.
 
+use smallvec::SmallVec;
+
 use super::Content;
 use crate::{
     geometry::Point,
     plane::{
-        Found,
         cell::Set,
         edge::{self, Edge},
     },
@@ -62,8 +63,8 @@ fn bit_of(palette: &Set, number: u32) -> usize {
 
 /// All owners of a point, ascending. `words` from the leaf's head on.
 #[cold]
-pub(in crate::plane) fn owners(words: &[u32], p: Point) -> Found {
-    let mut found = Found::new();
+pub(in crate::plane) fn owners(words: &[u32], p: Point) -> SmallVec<[u32; 4]> {
+    let mut found = SmallVec::new();
     for set in 0..sets(words) {
         let mut bits = bits(words, set, p);
         while bits != 0 {
