@@ -1,8 +1,8 @@
 //! The plane, cut into cells that know their owners.
 //!
-//! The whole range of `i32` is 64 x 64 sheets, each of one tile up to 64 x 64. A tile is a grid, and
-//! below it nodes of 4 x 4 cells and leaves ([`leaf`]). Both are as fine as their edges are many. A change builds the tiles
-//! that it touches and shares all others with the plane before it. [`build`] and [`tile`] cut; here is what they made read, and by
+//! The whole range of `i32` is 64 x 64 sheets, each of one tile up to 64 x 64. A tile is a grid, and below it nodes of 4 x 4
+//! cells and leaves ([`leaf`]). Both are as fine as their edges are many. A change builds the tiles that it touches and
+//! shares all others with the plane before it. [`build`] and [`tile`] cut; here is what they made read, and by
 //! [`batch`] for many points at once.
 
 mod batch;
