@@ -66,48 +66,66 @@ test('what really comes on the stream blinks', async () => {
   await done();
 });
 
-/** For every moment of an alert's wave: how many pixels are lit inside its polygon, and which outside of it. */
-const spread = async (page, name) => page.evaluate(async (name) => {
-  const { city } = await import('/page/main.js');
+/** How far beyond a border a pixel's middle may be lit, px: outlines leave out what is closer than 0.7, half a pixel's diagonal is 0.71. */
+const GRACE = 1.5;
+
+/** Gives the page `litPixels`: of what the waves' canvas shows, how many pixels are lit, how many brightly, and which beyond all of the polygons. */
+const measure = (page) => page.evaluate(async (grace) => {
   const { inside } = await import('/page/scene.js');
-  city.paused = true;
-  city.waves.clear();
-  const { map, scene } = city;
-  const n = name ? scene.neighborhoods.find((n) => n.name === name) : [...scene.neighborhoods].sort((a, b) => b.cameras.length - a.cameras.length)[0];
-  map.show(n.homes[0]);
-  await new Promise((drawn) => setTimeout(drawn, 600));
-  const view = map.view();
-  const camera = n.cameras.find((c) => c.neighborhoods.length === 1);
-  city.paused = false;
-  city.beat({ events: [], alerts: [{ id: 'a', item: 'i', camera: camera.index, neighborhoods: [n.id], revision: 1 }] });
-  city.paused = true;
-  const now = performance.now();
-  const { canvas } = map.waves;
-  // Some pixel of grace: for the smooth edge, and for corners too close to each other to be drawn.
-  // Many points of it: a pier may be thinner than a pixel.
-  const steps = [0, 0.5, -0.5, 1, -1, 1.5, -1.5];
-  const around = steps.flatMap((dx) => steps.map((dy) => [dx, dy]));
-  const near = (px, py) => around.some(([dx, dy]) => inside(n.rings, (px + dx - view.x) / view.scale, (py + dy - view.y) / view.scale));
-  const moments = [];
-  for (const after of [100, 500, 1000, 1800, 2500, 3500, 8000]) {
-    city.waves.draw(view, now + after);
-    const pixels = map.waves.getImageData(0, 0, canvas.width, canvas.height).data;
-    let lit = 0;
-    let bright = 0;
-    const outside = [];
-    for (let y = 0; y < canvas.height; y++) {
-      for (let x = 0; x < canvas.width; x++) {
-        const alpha = pixels[(y * canvas.width + x) * 4 + 3];
-        if (alpha === 0) continue;
-        lit += 1;
-        if (alpha > 60) bright += 1;
-        if (!near((x + 0.5) / map.ratio, (y + 0.5) / map.ratio)) outside.push([x, y, alpha]);
+  const fromEdge = (rings, x, y) => {
+    let near = Infinity;
+    for (const ring of rings) {
+      for (let i = 0, j = ring.length - 2; i < ring.length; j = i, i += 2) {
+        const [dx, dy, px, py] = [ring[i] - ring[j], ring[i + 1] - ring[j + 1], x - ring[j], y - ring[j + 1]];
+        const t = Math.max(0, Math.min(1, (px * dx + py * dy) / (dx * dx + dy * dy || 1)));
+        near = Math.min(near, Math.hypot(px - t * dx, py - t * dy));
       }
     }
-    moments.push({ after, lit, bright, outside: outside.length, first: outside.slice(0, 3) });
-  }
-  return { name: n.name, holes: n.rings.length - 1, moments };
-}, name);
+    return near;
+  };
+  globalThis.litPixels = (map, view, polygons) => {
+    const { canvas } = map.waves;
+    const pixels = map.waves.getImageData(0, 0, canvas.width, canvas.height).data;
+    const seen = { lit: 0, bright: 0, outside: [] };
+    for (let i = 0; i < pixels.length; i += 4) {
+      const alpha = pixels[i + 3];
+      if (alpha === 0) continue;
+      seen.lit += 1;
+      if (alpha > 60) seen.bright += 1;
+      const [px, py] = [(i / 4) % canvas.width, Math.floor(i / 4 / canvas.width)];
+      const [x, y] = [((px + 0.5) / map.ratio - view.x) / view.scale, ((py + 0.5) / map.ratio - view.y) / view.scale];
+      if (!polygons.some(({ rings }) => inside(rings, x, y) || fromEdge(rings, x, y) * view.scale <= grace)) seen.outside.push([px, py, alpha]);
+    }
+    return seen;
+  };
+}, GRACE);
+
+/** For every moment of an alert's wave: how many pixels are lit inside its polygon, and which outside of it. */
+const spread = async (page, name) => {
+  await measure(page);
+  return page.evaluate(async (name) => {
+    const { city } = await import('/page/main.js');
+    city.paused = true;
+    city.waves.clear();
+    const { map, scene } = city;
+    const n = name ? scene.neighborhoods.find((n) => n.name === name) : [...scene.neighborhoods].sort((a, b) => b.cameras.length - a.cameras.length)[0];
+    map.show(n.homes[0]);
+    await new Promise((drawn) => setTimeout(drawn, 600));
+    const view = map.view();
+    const camera = n.cameras.find((c) => c.neighborhoods.length === 1);
+    city.paused = false;
+    city.beat({ events: [], alerts: [{ id: 'a', item: 'i', camera: camera.index, neighborhoods: [n.id], revision: 1 }] });
+    city.paused = true;
+    const now = performance.now();
+    const moments = [];
+    for (const after of [100, 500, 1000, 1800, 2500, 3500, 8000]) {
+      city.waves.draw(view, now + after);
+      const { lit, bright, outside } = globalThis.litPixels(map, view, [n]);
+      moments.push({ after, lit, bright, outside: outside.length, first: outside.slice(0, 3) });
+    }
+    return { name: n.name, holes: n.rings.length - 1, moments };
+  }, name);
+};
 
 test('an alert spreads inside its polygon and not a pixel beyond the border', async () => {
   const { page, done } = await city.open();
@@ -129,6 +147,28 @@ test('it leaves out the hole of its polygon, where other people live', { skip: p
   await done();
 });
 
+test('seen from afar too, it stays within the border of every polygon', async () => {
+  const { page, done } = await city.open();
+  await measure(page);
+  const shown = await page.evaluate(async () => {
+    const { city } = await import('/page/main.js');
+    city.paused = true;
+    const { map, scene, waves } = city;
+    const view = map.view();
+    return scene.neighborhoods.filter((n) => n.cameras.length > 0 && map.sees(n.box, view)).map((n) => {
+      waves.clear();
+      const now = performance.now();
+      waves.start(n.cameras[0], [n], now);
+      waves.draw(view, now + 1500);
+      const { lit, outside } = globalThis.litPixels(map, view, [n]);
+      return { name: n.name, lit, outside };
+    });
+  });
+  assert.ok(shown.filter(({ lit }) => lit > 0).length >= 8, JSON.stringify(shown));
+  assert.deepEqual(shown.filter(({ outside }) => outside.length > 0), []);
+  await done();
+});
+
 test('of the real stream too, only polygons that may hear light up', async () => {
   const { page, trouble, done } = await city.open();
   await page.evaluate(async () => {
@@ -145,28 +185,17 @@ test('of the real stream too, only polygons that may hear light up', async () =>
     };
   });
   await until(page, async () => (await import('/page/main.js')).city.may.size >= 2);
+  await measure(page);
   const found = await page.evaluate(async () => {
     const { city } = await import('/page/main.js');
-    const { inside } = await import('/page/scene.js');
     city.paused = true;
     const { map, may } = city;
     const view = map.view();
     city.waves.draw(view, performance.now());
-    const { canvas } = map.waves;
-    const pixels = map.waves.getImageData(0, 0, canvas.width, canvas.height).data;
-    const steps = [0, 0.5, -0.5, 1, -1, 1.5, -1.5];
-    const near = steps.flatMap((dx) => steps.map((dy) => [dx, dy]));
-    let [lit, outside] = [0, 0];
-    for (let i = 0; i < pixels.length; i += 4) {
-      if (pixels[i + 3] === 0) continue;
-      lit += 1;
-      const [x, y] = [(((i / 4) % canvas.width) + 0.5) / map.ratio, (Math.floor(i / 4 / canvas.width) + 0.5) / map.ratio];
-      if (![...may].some((n) => near.some(([dx, dy]) => inside(n.rings, (x + dx - view.x) / view.scale, (y + dy - view.y) / view.scale)))) outside += 1;
-    }
-    return { lit, outside };
+    return globalThis.litPixels(map, view, [...may]);
   });
   assert.ok(found.lit > 0);
-  assert.equal(found.outside, 0);
+  assert.deepEqual(found.outside, []);
   assert.deepEqual(trouble, []);
   await done();
 });
