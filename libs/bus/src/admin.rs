@@ -77,11 +77,23 @@ pub async fn apply_topics(
 /// # Errors
 /// [`BusError::Config`] for an empty prefix, which would be the real thing; [`BusError::Kafka`] if the brokers are away.
 pub async fn drop_topics(config: &KafkaConfig) -> Result<(), BusError> {
+    delete(config, &Topic::ALL).await
+}
+
+/// Deletes one topic of this deployment's prefix, as [`drop_topics`] does all.
+///
+/// # Errors
+/// Those of [`drop_topics`].
+pub async fn drop_topic(config: &KafkaConfig, topic: Topic) -> Result<(), BusError> {
+    delete(config, &[topic]).await
+}
+
+async fn delete(config: &KafkaConfig, topics: &[Topic]) -> Result<(), BusError> {
     if config.topic_prefix.is_empty() {
         return Err(BusError::Config("topics without a prefix are not dropped".into()));
     }
     let client = connect(config)?;
-    let names: Vec<String> = Topic::ALL.into_iter().map(|topic| config.topic_name(topic)).collect();
+    let names: Vec<String> = topics.iter().map(|topic| config.topic_name(*topic)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let options = AdminOptions::new().request_timeout(Some(WITHIN)).operation_timeout(Some(WITHIN));
     for result in client.delete_topics(&names, &options).await? {

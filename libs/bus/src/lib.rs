@@ -25,7 +25,9 @@ mod security;
 mod table;
 mod topic;
 
-pub use admin::{TopicFound, TopicReport, TopicSetting, TopicState, apply_topics, drop_topics, inspect_topics};
+pub use admin::{
+    TopicFound, TopicReport, TopicSetting, TopicState, apply_topics, drop_topic, drop_topics, inspect_topics,
+};
 pub use config::{GroupProtocol, KafkaConfig};
 pub use consumer::{Consumer, ConsumerStatus, Handler, Lease, Outcome, Record};
 pub use dead_letter::DeadLetter;

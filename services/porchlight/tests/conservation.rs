@@ -3,10 +3,7 @@
 
 mod support;
 
-use std::{
-    process::Output,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use porchlight::{
     audit::{Wrong, conservation},
@@ -19,33 +16,24 @@ use porchlight_store::{Delivery, LEDGER_MS, SeenEvent, Store};
 use porchlight_synth::{Evening, MASSACHUSETTS, Settlement, towns};
 use porchlight_wire::Wire as _;
 use serde_json::Value;
-use support::{Scene, event, eventually, household};
+use support::{
+    Scene, event, eventually, household,
+    operator::{Said, porchlight},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const SEED: u64 = 20_261_125;
 
-/// Runs the binary as an operator does.
-async fn audit(settings: &Settings, arguments: &[&str]) -> Output {
-    let (kafka, cql) = (settings.kafka(), settings.cql());
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_porchlight"));
-    command
-        .args(["audit", "conservation"])
-        .args(arguments)
-        .env("PORCHLIGHT_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
-        .env("PORCHLIGHT_KAFKA__TOPIC_PREFIX", kafka.topic_prefix)
-        .env("PORCHLIGHT_KAFKA__GROUP_PREFIX", kafka.group_prefix)
-        .env("PORCHLIGHT_CQL__CONTACT_POINTS", format!("[{:?}]", cql.contact_points[0]))
-        .env("PORCHLIGHT_CQL__KEYSPACE", cql.keyspace);
-    command.output().await.expect("it runs")
+async fn audit(settings: &Settings, arguments: &[&str]) -> Said {
+    porchlight(settings, &[&["audit", "conservation"], arguments].concat()).await
 }
 
 async fn audit_json(settings: &Settings) -> (Option<i32>, Value) {
     let output = audit(settings, &["--from", "1h", "--json"]).await;
-    let json = serde_json::from_slice(&output.stdout);
-    let json = json.unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&output.stderr)));
-    (output.status.code(), json)
+    let json = serde_json::from_str(&output.out).unwrap_or_else(|_| panic!("no JSON: {}", output.err));
+    (output.code, json)
 }
 
 fn count(report: &Value, of: &str, term: &str) -> u64 {
@@ -115,14 +103,13 @@ async fn g2_what_came_in_is_what_came_out_and_what_is_taken_away_is_named() {
     two_ranges_that_meet_are_the_whole(&settings, began, stamped.received_at).await;
     what_a_stopped_stage_has_not_done_is_in_flight(&mut scene, &camera).await;
 
-    let output = audit(&settings, &["--from", "1h"]).await;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && text.ends_with("\nconserved\n"), "{text}");
+    let text = audit(&settings, &["--from", "1h"]).await.well();
+    assert!(text.ends_with("\nconserved\n"), "{text}");
     assert!(text.contains("EVENTS  ") && text.contains("  duplicate") && text.contains('█'), "{text}");
 
     what_is_taken_away_is_named(&settings, &stamped).await;
     let usage = audit(&settings, &["--from", "1h", "--to", "2h"]).await;
-    assert_eq!(usage.status.code(), Some(64), "{}", String::from_utf8_lossy(&usage.stderr));
+    assert_eq!(usage.code, Some(64), "{}", usage.err);
     scene.end().await;
 }
 
@@ -209,9 +196,8 @@ async fn what_is_taken_away_is_named(settings: &Settings, stamped: &Stamped) {
     })
     .await;
 
-    let output = audit(settings, &["--from", "1h"]).await;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{text}");
+    let Said { code, out: text, err } = audit(settings, &["--from", "1h"]).await;
+    assert_eq!(code, Some(1), "{text}");
     let lost = format!(
         "  NOT conserved: 1 lost, 1 unexplained\n    lost: event {} of device {} at events.v1/{}/{}\n",
         seen.event, seen.device, seen.partition, seen.offset
@@ -223,7 +209,7 @@ async fn what_is_taken_away_is_named(settings: &Settings, stamped: &Stamped) {
         told.alert, told.revision, told.resident
     );
     assert!(text.contains(&lost) && text.ends_with("\nNOT conserved\n"), "{lost}\n{text}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("looking again"));
+    assert!(err.contains("looking again"), "{err}");
 
     let now = SystemClock.now();
     let report =

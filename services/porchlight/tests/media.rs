@@ -13,6 +13,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use support::{
     Scene, event, eventually, household,
+    operator::{Said, porchlight},
     uploads::{self, complete, curl, grant, id_of, put},
 };
 use uuid::Uuid;
@@ -124,23 +125,9 @@ async fn judge_feeds(scene: &Scene, cast: &Cast) {
 }
 
 /// `porchlight media ...` on this scene's deployment: the exit code, and what it said.
-fn media_command(scene: &Scene, args: &[&str]) -> (i32, String) {
-    let settings = scene.city.deployment.settings();
-    let (cql, s3) = (settings.cql(), settings.s3());
-    let out = std::process::Command::new(env!("CARGO_BIN_EXE_porchlight"))
-        .arg("media")
-        .args(args)
-        .env("PORCHLIGHT_CQL__CONTACT_POINTS", format!("{:?}", cql.contact_points))
-        .env("PORCHLIGHT_CQL__KEYSPACE", cql.keyspace)
-        .env("PORCHLIGHT_S3__ENDPOINT", s3.endpoint)
-        .env("PORCHLIGHT_S3__BUCKET", s3.bucket)
-        .env("PORCHLIGHT_S3__PREFIX", s3.prefix)
-        .env("PORCHLIGHT_S3__ACCESS_KEY_ID", s3.access_key_id)
-        .env("PORCHLIGHT_S3__SECRET_ACCESS_KEY", s3.secret_access_key)
-        .output()
-        .expect("the command line runs");
-    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    (out.status.code().unwrap_or(-1), said)
+async fn media_command(scene: &Scene, args: &[&str]) -> (Option<i32>, String) {
+    let Said { code, out, err } = porchlight(scene.city.deployment.settings(), &[&["media"], args].concat()).await;
+    (code, out + &err)
 }
 
 async fn objects(vault: &S3) -> Vec<String> {
@@ -236,13 +223,13 @@ async fn each_wrong_upload_is_refused_with_its_code_and_leaves_no_object() {
     assert_eq!(code(complete(&camera, &left).await), (401, "credential_invalid".into()));
 
     assert_eq!(objects(&vault).await.len(), 2);
-    let (exit, said) = media_command(&scene, &["sweep", "--orphan-after-ms", "1"]);
-    assert_eq!(exit, 0, "{said}");
+    let (exit, said) = media_command(&scene, &["sweep", "--orphan-after-ms", "1"]).await;
+    assert_eq!(exit, Some(0), "{said}");
     let kept = granted["media"].as_str().expect("an id");
     let left_over = objects(&vault).await;
     assert!(left_over.len() == 1 && left_over[0].ends_with(kept), "{left_over:?}\n{said}");
-    let (exit, said) = media_command(&scene, &["audit"]);
-    assert_eq!(exit, 0, "{said}");
+    let (exit, said) = media_command(&scene, &["audit"]).await;
+    assert_eq!(exit, Some(0), "{said}");
     judge_feeds(&scene, &cast).await;
     scene.end().await;
 }
@@ -312,14 +299,14 @@ async fn g6_a_shorter_retention_acts_on_clips_that_are_there_at_once_and_on_disk
     assert_eq!(scene.ask_media(&cast.owner, kept).await.status, 200, "what is younger stays");
 
     assert_eq!(objects(&vault).await.len(), 2);
-    let (exit, said) = media_command(&scene, &["audit"]);
-    assert_eq!(exit, 1, "an object past its end: {said}");
-    let (exit, said) = media_command(&scene, &["sweep"]);
-    assert_eq!(exit, 0, "{said}");
+    let (exit, said) = media_command(&scene, &["audit"]).await;
+    assert_eq!(exit, Some(1), "an object past its end: {said}");
+    let (exit, said) = media_command(&scene, &["sweep"]).await;
+    assert_eq!(exit, Some(0), "{said}");
     let left = objects(&vault).await;
     assert!(left.len() == 1 && left[0].ends_with(&kept.to_string()), "{left:?}\n{said}");
-    let (exit, said) = media_command(&scene, &["audit"]);
-    assert_eq!(exit, 0, "{said}");
+    let (exit, said) = media_command(&scene, &["audit"]).await;
+    assert_eq!(exit, Some(0), "{said}");
     assert_eq!(cast.owner.app.get(&old).await.expect("an answer").status, 410, "and it is still told");
     scene.end().await;
 }

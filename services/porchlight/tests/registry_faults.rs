@@ -6,7 +6,6 @@ mod support;
 
 use std::{
     collections::BTreeMap,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -27,6 +26,7 @@ use support::{
     eventually,
     ground::Ground,
     motion::{Told, Town},
+    operator::porchlight,
     revocations::{Act, Gadget, PROMISE, Reach, Word, rename, replace},
     sample,
 };
@@ -302,7 +302,7 @@ async fn a_lost_topic_is_rebuilt(ground: &mut Ground, gadgets: &[Gadget], ingest
         gadget.until(ingest, gadget.current.as_ref().expect("issued"), Word::Refused).await;
     }
     for table in ["devices", "neighborhoods"] {
-        rebuild(ground, table);
+        porchlight(ground.city.deployment.settings(), &["topics", "rebuild", table]).await.well();
     }
     for gadget in gadgets {
         gadget.until(ingest, gadget.current.as_ref().expect("issued"), Word::Known).await;
@@ -319,17 +319,4 @@ async fn a_lost_topic_is_rebuilt(ground: &mut Ground, gadgets: &[Gadget], ingest
 async fn begin_again(ground: &mut Ground) {
     ground.city.deployment.spawn(Service::Ingest, 0).expect("started again");
     ground.city.deployment.ready(PATIENCE).await.expect("ready");
-}
-
-fn rebuild(ground: &Ground, table: &str) {
-    let (settings, file) = (ground.city.deployment.settings(), ground.dir.path().join("porchlight.toml"));
-    let (kafka, cql) = (settings.kafka(), settings.cql());
-    let toml = format!(
-        "[kafka]\nbootstrap_servers = {:?}\ntopic_prefix = {:?}\n[cql]\ncontact_points = {:?}\nkeyspace = {:?}\n",
-        kafka.bootstrap_servers, kafka.topic_prefix, cql.contact_points, cql.keyspace
-    );
-    std::fs::write(&file, toml).expect("written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_porchlight"));
-    let done = command.arg("--config").arg(&file).args(["topics", "rebuild", table]).output().expect("it runs");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }

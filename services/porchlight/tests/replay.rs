@@ -3,62 +3,21 @@
 
 mod support;
 
-use std::{collections::BTreeMap, process::Output};
+use std::collections::BTreeMap;
 
-use porchlight::{city::people::Camera, client::MediaFile, deployment::Service};
-use porchlight_bus::{From, KafkaConfig, Producer, Reader, Record, Replay, Span, Topic};
+use porchlight::{city::people::Camera, deployment::Service};
+use porchlight_bus::{KafkaConfig, Producer, Topic};
 use porchlight_domain::{Clock, Kind, Logged, SystemClock};
 use porchlight_store::CqlConfig;
 use porchlight_wire::Wire;
 use serde_json::Value;
 use support::{
-    Scene, event, eventually, household,
+    Scene, event, household,
+    kafka::{all_committed, records},
+    operator::porchlight,
     rows::{Dump, OF_GEO_INDEX, cql},
-    uploads::id_of,
+    uploads::live,
 };
-use tokio::process::Command;
-
-/// What the command answered.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-async fn porchlight(kafka: &KafkaConfig, config: &CqlConfig, args: &[&str]) -> Said {
-    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_porchlight"))
-        .args(args)
-        .env("PORCHLIGHT_KAFKA__BOOTSTRAP_SERVERS", &kafka.bootstrap_servers)
-        .env("PORCHLIGHT_KAFKA__TOPIC_PREFIX", &kafka.topic_prefix)
-        .env("PORCHLIGHT_KAFKA__GROUP_PREFIX", &kafka.group_prefix)
-        .env("PORCHLIGHT_CQL__CONTACT_POINTS", format!("{:?}", config.contact_points))
-        .env("PORCHLIGHT_CQL__KEYSPACE", &config.keyspace)
-        .output()
-        .await
-        .expect("the command line runs");
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Said { code: status.code(), out: text(stdout), err: text(stderr) }
-}
-
-async fn records(kafka: &KafkaConfig, topic: Topic) -> Vec<Record> {
-    let mut reader = Reader::open(kafka, topic, From::Beginning).await.expect("the topic");
-    let mut all = Vec::new();
-    while let Some(record) = reader.next_existing().await.expect("the topic") {
-        all.push(record);
-    }
-    all
-}
-
-/// Waits until geo-index has committed all there is.
-async fn all_committed(kafka: &KafkaConfig) -> usize {
-    let all = records(kafka, Topic::Events).await.len();
-    eventually("geo-index has committed all", || async {
-        let found = Replay::find(kafka, Topic::Events, "geo-index", 0, None).await.ok()?;
-        (found.spans().iter().map(Span::len).sum::<u64>() == all as u64).then_some(())
-    })
-    .await;
-    all
-}
 
 /// Of the first event in the log: the same once more, and another body under its id, as a second ingest may append them.
 /// And what is no event.
@@ -74,29 +33,6 @@ async fn repeat_contradict_and_spoil(kafka: &KafkaConfig) {
     let producer = Producer::new(kafka).expect("a producer");
     for value in [record.value.clone(), Logged::Event(other).encode(), b"\xff no event".to_vec()] {
         producer.send(Topic::Events, record.key.as_deref(), &value, &[]).await.expect("delivered");
-    }
-}
-
-/// Nobody looks at it here: any bytes will do.
-fn media(kind: &'static str, n: usize) -> MediaFile {
-    let content_type = if kind == "clip" { "video/mp4" } else { "image/jpeg" };
-    MediaFile { kind, content_type, bytes: format!("{kind} {n}").into_bytes() }
-}
-
-/// What three cameras see: items of several revisions, shared and not, with media before and after their events.
-async fn live(scene: &mut Scene, cameras: &[Camera]) {
-    for (n, camera) in cameras.iter().enumerate() {
-        for (kind, labels) in [("motion", &["person"][..]), ("motion", &["animal"]), ("ding", &[]), ("motion", &[])] {
-            let body = event(kind, labels, SystemClock.now());
-            let id = id_of(&body);
-            if camera.clips && kind == "ding" {
-                scene.store(camera, id, &media("thumbnail", n)).await;
-            }
-            scene.send(camera, &body).await;
-            if camera.clips && labels == ["person"] {
-                scene.store(camera, id, &media("clip", n)).await;
-            }
-        }
     }
 }
 
@@ -138,18 +74,6 @@ async fn delete(config: &CqlConfig, table: &str, key: &[&str], row: &serde_json:
     cql(config, &format!("DELETE FROM {table} WHERE {}", equal.collect::<Vec<_>>().join(" AND "))).await;
 }
 
-/// Each outcome as it was, or that of news that are over.
-fn with_outcomes_of(mut dump: Dump, before: &Dump) -> Dump {
-    let seen = dump.0.get_mut("event_seen").expect("the table");
-    for (key, row) in seen.iter_mut() {
-        let was = &before.table("event_seen")[key].values["outcome"];
-        let tells = was == "alerted" || was == "household_only";
-        assert!(row.values["outcome"] == *was || (tells && row.values["outcome"] == "expired"), "{key} {was} {row:?}");
-        row.values.insert("outcome".into(), was.clone());
-    }
-    dump
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn g6_a_replay_lengthens_and_revives_nothing_and_brings_back_what_was_lost() {
     let mut scene = Scene::new("replay", &["Malden", "Quincy"], |_| 1).await;
@@ -163,7 +87,7 @@ async fn g6_a_replay_lengthens_and_revives_nothing_and_brings_back_what_was_lost
         (home.cameras[0].clips, home.cameras[0].shares_media) = (n != 2, n == 0);
         cameras.extend(scene.settle(&home).await.cameras);
     }
-    let settings = scene.city.deployment.settings();
+    let settings = scene.city.deployment.settings().clone();
     let (kafka, config) = (settings.kafka(), settings.cql());
     live(&mut scene, &cameras).await;
     scene.all_arrived().await;
@@ -173,12 +97,12 @@ async fn g6_a_replay_lengthens_and_revives_nothing_and_brings_back_what_was_lost
 
     // While geo-index runs it may be asked how much it would be, and no more.
     let replay = ["replay", "--from", "3d"];
-    let said = porchlight(&kafka, &config, &[&replay[..], &["--dry-run"]].concat()).await;
+    let said = porchlight(&settings, &[&replay[..], &["--dry-run"]].concat()).await;
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.out.contains(&format!("{all} records")), "{}", said.out);
-    let said = porchlight(&kafka, &config, &replay).await;
+    let said = porchlight(&settings, &replay).await;
     assert!(said.code == Some(1) && said.err.contains("stop every process of it first"), "{} {}", said.out, said.err);
-    let said = porchlight(&kafka, &config, &["replay", "--from", "1h", "--to", "2h"]).await;
+    let said = porchlight(&settings, &["replay", "--from", "1h", "--to", "2h"]).await;
     assert_eq!(said.code, Some(64), "{}", said.err);
 
     scene.city.deployment.terminate(Service::GeoIndex, 0).await.expect("drained");
@@ -202,7 +126,7 @@ async fn g6_a_replay_lengthens_and_revives_nothing_and_brings_back_what_was_lost
     let letters = records(&kafka, Topic::DeadLetters).await.len();
 
     // Over rows that are there: nothing moves.
-    let said = porchlight(&kafka, &config, &replay).await;
+    let said = porchlight(&settings, &replay).await;
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.out.starts_with(&format!("{all} records replayed in ")), "{}", said.out);
     assert!(said.out.contains(" 1 could not be read"), "{}", said.out);
@@ -214,9 +138,9 @@ async fn g6_a_replay_lengthens_and_revives_nothing_and_brings_back_what_was_lost
         cql(&config, &format!("TRUNCATE {table}")).await;
     }
     assert!(Dump::take(&config).await.0.values().all(BTreeMap::is_empty));
-    let said = porchlight(&kafka, &config, &replay).await;
+    let said = porchlight(&settings, &replay).await;
     assert_eq!(said.code, Some(0), "{}", said.err);
-    with_outcomes_of(Dump::take(&config).await, &before).assert_same(&before);
+    Dump::take(&config).await.with_outcomes_of(&before).assert_same(&before);
 
     // Over rows that were erased: they stay so, all of a camera with items of several events, and single ones of another.
     let gone = erase(&config, &before, &cameras[0]).await;
@@ -233,7 +157,7 @@ async fn g6_a_replay_lengthens_and_revives_nothing_and_brings_back_what_was_lost
     let count = |dump: &Dump| dump.0.values().map(BTreeMap::len).sum::<usize>();
     assert_eq!(count(&erased), count(&before) - gone - 2);
     for _ in 0..2 {
-        let said = porchlight(&kafka, &config, &replay).await;
+        let said = porchlight(&settings, &replay).await;
         assert_eq!(said.code, Some(0), "{}", said.err);
         Dump::take(&config).await.assert_same(&erased);
     }

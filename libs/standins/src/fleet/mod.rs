@@ -4,6 +4,7 @@
 //! off, and end with whoever started them. A broker knows two ways to itself. Whoever asks it past the proxy is sent on
 //! past the proxies; whoever asks it through the proxy is sent on through them.
 
+mod database;
 mod proxy;
 
 use std::{
@@ -23,6 +24,7 @@ use crate::servers::{
     server::{Kind, Server},
     start::{self, Start},
 };
+use database::Administered;
 use proxy::{Proxies, Toxiproxy};
 
 /// How long each of the at most two steps of [`Fleet::answers`] may take.
@@ -90,7 +92,7 @@ impl Fleet {
         let toxiproxy = cached(Box::new(Toxiproxy))?;
         let mut groups: Vec<Vec<(Box<dyn Kind>, PathBuf)>> = Vec::new();
         if layout.cassandra {
-            let cassandra = cached(Box::new(Cassandra))?;
+            let cassandra = cached(Box::new(Administered))?;
             archive::make(Box::new(Cassandra), &cassandra.1, progress);
             groups.push(vec![cassandra]);
         }

@@ -6,8 +6,10 @@ pub mod balancer;
 pub mod chart;
 pub mod flown;
 pub mod ground;
+pub mod kafka;
 pub mod kubelet;
 pub mod motion;
+pub mod operator;
 pub mod revocations;
 pub mod rows;
 pub mod sse;
@@ -63,8 +65,19 @@ impl Scene {
         replicas: impl Fn(Service) -> usize,
         adapt: impl FnOnce(&mut Settings),
     ) -> Self {
+        Self::on(servers(), stem, drawn, replicas, adapt).await
+    }
+
+    /// On servers of its own.
+    pub async fn on(
+        servers: Servers,
+        stem: &str,
+        drawn: &[&str],
+        replicas: impl Fn(Service) -> usize,
+        adapt: impl FnOnce(&mut Settings),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let city = City::found_with(dir.path(), &unique_name(stem), servers(), replicas, adapt, &|_| {}).await;
+        let city = City::found_with(dir.path(), &unique_name(stem), servers, replicas, adapt, &|_| {}).await;
         let city = city.expect("a city");
         let mut witness = Witness::default();
         let drawn: Vec<Town> = towns(MASSACHUSETTS).into_iter().filter(|t| drawn.contains(&t.name.as_str())).collect();

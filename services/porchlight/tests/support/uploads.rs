@@ -6,12 +6,12 @@ use porchlight::{
     city::people::{Camera, Resident},
     client::{Answer, MediaFile},
 };
-use porchlight_domain::Timestamp;
+use porchlight_domain::{Clock as _, SystemClock, Timestamp};
 use reqwest::StatusCode;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Scene;
+use super::{Scene, event};
 
 /// A second of moving pictures: a real MP4 of its own for each `seed`.
 pub fn clip(seed: u32) -> MediaFile {
@@ -115,4 +115,27 @@ pub fn curl(url: &str, dir: &Path) -> (u16, Vec<u8>) {
 /// The id of an event's body.
 pub fn id_of(event: &Value) -> Uuid {
     event["id"].as_str().and_then(|s| s.parse().ok()).expect("an id")
+}
+
+/// Nobody looks at it: any bytes will do.
+fn media(kind: &'static str, n: usize) -> MediaFile {
+    let content_type = if kind == "clip" { "video/mp4" } else { "image/jpeg" };
+    MediaFile { kind, content_type, bytes: format!("{kind} {n}").into_bytes() }
+}
+
+/// What cameras see: items of several revisions, shared and not, with media before and after their events.
+pub async fn live(scene: &mut Scene, cameras: &[Camera]) {
+    for (n, camera) in cameras.iter().enumerate() {
+        for (kind, labels) in [("motion", &["person"][..]), ("motion", &["animal"]), ("ding", &[]), ("motion", &[])] {
+            let body = event(kind, labels, SystemClock.now());
+            let id = id_of(&body);
+            if camera.clips && kind == "ding" {
+                scene.store(camera, id, &media("thumbnail", n)).await;
+            }
+            scene.send(camera, &body).await;
+            if camera.clips && labels == ["person"] {
+                scene.store(camera, id, &media("clip", n)).await;
+            }
+        }
+    }
 }
