@@ -3,7 +3,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use porchlight_chassis::{
     config::{AdminConfig, HttpConfig},
     health::Health,
@@ -172,6 +175,43 @@ async fn the_request_in_hand_is_finished_and_no_other_is_taken() {
     assert_eq!(request.await.unwrap().unwrap().text().await.unwrap(), "finished");
     tokio::time::timeout(Duration::from_secs(10), server.task).await.expect("idle ones are closed").unwrap().unwrap();
     drop(idle);
+}
+
+/// Sends one request after the other on one connection, until an answer says that it was the last.
+async fn sends_until_told(address: SocketAddr) -> Result<usize, String> {
+    let mut line = tokio::net::TcpStream::connect(address).await.map_err(|e| e.to_string())?;
+    for answered in 0.. {
+        let lost = |e: std::io::Error| format!("no answer after {answered}: {e}");
+        line.write_all(b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 0\r\n\r\n").await.map_err(lost)?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"taken") {
+            if line.read_buf(&mut answer).await.map_err(lost)? == 0 {
+                return Err(format!("no answer after {answered}"));
+            }
+        }
+        if String::from_utf8_lossy(&answer).contains("connection: close") {
+            return Ok(answered + 1);
+        }
+    }
+    unreachable!("it ends by being told")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_sends_while_the_server_ends_is_answered_and_told_to_go() {
+    let mut answered = 0;
+    for round in 0..20 {
+        let server = start(config(), Router::new().route("/", post(async || "taken"))).await;
+        let senders: Vec<_> = (0..8).map(|_| tokio::spawn(sends_until_told(server.address))).collect();
+        tokio::time::sleep(Duration::from_millis(5 + round)).await;
+        server.stop.cancel();
+        for sender in senders {
+            answered += sender.await.unwrap().unwrap();
+        }
+        // Nobody is left: nothing is waited for.
+        let ended = tokio::time::timeout(Duration::from_millis(500), server.task).await;
+        ended.expect("it ends when the last has gone").unwrap().unwrap();
+    }
+    assert!(answered > 1_000, "{answered}");
 }
 
 #[tokio::test]

@@ -216,7 +216,7 @@ async fn g2_an_upgrade_as_the_chart_drives_it_loses_nothing_shows_nothing_twice_
     };
     println!("{report}{refused} sendings refused meanwhile");
     assert!(report.failures().is_empty(), "{report}");
-    assert_eq!(refused, 0, "no camera was refused, or left without an answer");
+    assert_eq!(refused, 0, "no camera was refused, or left without an answer: {:?}", tally.why);
     assert!(report.count.acknowledged > 200 && report.count.due > 200, "a load: {report}");
     drop(pods);
     let deployment = Arc::into_inner(deployment).expect("nobody holds it any more").into_inner();

@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, path::Path, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
-use http::Request;
+use axum::{Router, response::Response};
+use http::{HeaderValue, Request, header};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -27,6 +27,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 const PING: Duration = Duration::from_secs(20);
 /// How long a peer may read nothing of what there is for it.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long, at the end, a connection may wait for the request with whose answer it is told to go.
+const FAREWELL: Duration = Duration::from_secs(1);
 const MAX_HEADERS: usize = 100;
 const MAX_HEAD_BYTES: u32 = 32 << 10;
 const MAX_STREAMS: u32 = 256;
@@ -54,13 +56,22 @@ impl Listener {
         self.address
     }
 
-    /// Until `shutdown`; then no connection is taken, and those that are open end after the request in hand.
+    /// Until `shutdown`, and on until nobody is left: every answer tells its client then to send no more on its
+    /// connection (`connection: close`). A connection on which nothing comes for [`FAREWELL`] is closed without a word, and
+    /// no other is taken; what is in hand is finished. Whoever sends at the moment at which a connection is closed never
+    /// learns what became of the request, so none is closed while it is in use.
     pub(super) async fn run(self, router: Router, shutdown: CancellationToken) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let connections = TaskTracker::new();
+        let silent = CancellationToken::new();
+        let mut farewell = pin!(async {
+            shutdown.cancelled().await;
+            connections.close();
+            let _ = tokio::time::timeout(FAREWELL, connections.wait()).await;
+        });
         loop {
             let accepted = tokio::select! {
-                () = shutdown.cancelled() => break,
+                () = &mut farewell => break,
                 accepted = async {
                     let place = Arc::clone(&places).acquire_owned().await;
                     self.tcp.accept().await.map(|(stream, _)| (stream, place))
@@ -68,10 +79,10 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, place)) => {
-                    let (router, shutdown) = (router.clone(), shutdown.clone());
+                    let (router, shutdown, silent) = (router.clone(), shutdown.clone(), silent.clone());
                     connections.spawn(async move {
                         metrics::CONNECTIONS.inc();
-                        connection(stream, router, shutdown).await;
+                        connection(stream, router, shutdown, silent).await;
                         metrics::CONNECTIONS.dec();
                         drop(place);
                     });
@@ -84,20 +95,30 @@ impl Listener {
             }
         }
         drop(self.tcp);
-        connections.close();
+        silent.cancel();
         connections.wait().await;
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+/// Serves it until its client goes, until an answer after `last` has told the client to go, or until `silent` ends it
+/// between two requests.
+async fn connection(stream: TcpStream, router: Router, last: CancellationToken, silent: CancellationToken) {
     // A failure here only means that the peer is gone; reading says so as well.
     let _ = stream.set_nodelay(true);
     // hyper's own timer begins with the first byte.
     tokio::select! {
-        () = shutdown.cancelled() => return,
+        () = silent.cancelled() => return,
         first = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => if !matches!(first, Ok(Ok(()))) { return },
     }
-    let service = router.map_request(|request: Request<hyper::body::Incoming>| request.map(axum::body::Body::new));
+    let service = router
+        .map_request(|request: Request<hyper::body::Incoming>| request.map(axum::body::Body::new))
+        .map_response(move |mut response: Response| {
+            // In HTTP/2 there is no such header, and hyper takes it out: there a client is told by a frame of its own.
+            if last.is_cancelled() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_headers(MAX_HEADERS);
     builder
@@ -113,7 +134,7 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
     );
     let served = tokio::select! {
         served = serving.as_mut() => served,
-        () = shutdown.cancelled() => {
+        () = silent.cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

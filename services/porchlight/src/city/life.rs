@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -70,6 +70,21 @@ pub struct Tally {
     pub refused: AtomicU64,
     /// Events, clips and thumbnails that were tried for so long in vain that the camera gave up.
     pub given_up: AtomicU64,
+    /// Why the first few were refused: a sentence each.
+    pub why: std::sync::Mutex<Vec<String>>,
+}
+
+/// More reasons than these are only counted.
+const MAX_REASONS: usize = 8;
+
+impl Tally {
+    fn refuse(&self, why: String) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let mut reasons = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        if reasons.len() < MAX_REASONS {
+            reasons.push(why);
+        }
+    }
 }
 
 /// How much happens.
@@ -208,7 +223,7 @@ async fn send_until_known(camera: &Camera, body: &Value, tally: &Tally) -> Optio
         in_doubt |= answer.as_ref().map_or(true, |answer| answer.status.is_server_error());
         match answer.and_then(received_at) {
             Ok(received_at) => return Some((received_at, in_doubt)),
-            Err(_) => tally.refused.fetch_add(1, Ordering::Relaxed),
+            Err(why) => tally.refuse(why),
         };
         tokio::time::sleep(wait).await;
     }
@@ -224,7 +239,7 @@ pub async fn store_until_completed(camera: &Camera, event: Uuid, file: MediaFile
                 tally.stored.fetch_add(1, Ordering::Relaxed);
                 return Some(News::Media { event, file, received_at });
             }
-            Err(_) => tally.refused.fetch_add(1, Ordering::Relaxed),
+            Err(why) => tally.refuse(why),
         };
         tokio::time::sleep(wait).await;
     }
